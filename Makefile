@@ -1,0 +1,39 @@
+# `make demo` and `make test` work from a fresh clone; both start with `make setup`.
+PYTHON ?= python3.12
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help:
+	@echo "make demo   fit the lens that ships with the package (about two minutes)"
+	@echo "make test   lint and tests"
+	@echo "make setup  only create $(VENV) and install"
+	@echo "make clean  remove $(VENV) and the outputs of fits"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "setup: creating $(VENV) with $(PYTHON) and installing autolens_ml (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: setup
+	@echo "demo: autolens-ml demo"
+	@$(BIN)/autolens-ml demo
+
+lint: setup
+	@echo "lint: ruff check and ruff format --check"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+test: lint
+	@echo "test: pytest"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) output .pytest_cache .ruff_cache
