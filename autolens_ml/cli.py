@@ -1,5 +1,208 @@
 """The ``autolens-ml`` command: parses and calls, holds no logic."""
 
-import typer
+import contextlib
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from autolens_ml.exceptions import AutolensMLError, DataWarning
+
+# Everything else is imported where it is used: PyAutoLens takes seconds, and --help should not.
+if TYPE_CHECKING:
+    from autolens_ml.applications.fit import FitReport
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
+    help="Fit strong lenses with PyAutoLens and `autolens_ml`. "
+    "Exit codes: 0 done, 1 failed, 2 bad input.",
+)
+benchmark = typer.Typer(no_args_is_help=True, help="Measure; from a source checkout only.")
+app.add_typer(benchmark, name="benchmark")
+
+Seed = Annotated[int | None, typer.Option(help="Seed of the search: same seed, same result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+Search = Annotated[str, typer.Option(help="The search: cnn or nautilus.")]
+Budget = Annotated[
+    int | None, typer.Option(help="Where the search gives up; by default its own limit.")
+]
+Output = Annotated[Path, typer.Option(help="Folder under which the fit writes.")]
+
+
+@app.command(epilog="Example: `autolens-ml fit lens.fits --band VIS --mask-radius 3.0 --seed 1`")
+def fit(
+    data: Annotated[
+        Path,
+        typer.Argument(help="FITS file of the image, or of image, PSF and noise map."),
+    ],
+    psf: Annotated[Path | None, typer.Option(help="FITS file of the PSF, if apart.")] = None,
+    noise_map: Annotated[
+        Path | None, typer.Option(help="FITS file of the noise map (RMS per pixel), if apart.")
+    ] = None,
+    pixel_scale: Annotated[
+        float | None, typer.Option(help="arcsec per pixel; by default from the header.")
+    ] = None,
+    band: Annotated[
+        str | None, typer.Option(help="Which band of a file with several, e.g. VIS.")
+    ] = None,
+    hdu: Annotated[str | None, typer.Option(help="Name or number of its extension.")] = None,
+    psf_hdu: Annotated[
+        str | None, typer.Option(help="Name or number of the PSF's extension.")
+    ] = None,
+    noise_map_hdu: Annotated[
+        str | None, typer.Option(help="Name or number of the noise map's extension.")
+    ] = None,
+    mask_radius: Annotated[float, typer.Option(help="Radius of the mask in arcsec.")] = 3.0,
+    model: Annotated[
+        str,
+        typer.Option(help="sie+shear+mge, sie+shear+sersic, MODEL.json or script.py:function."),
+    ] = "sie+shear+mge",
+    redshift_lens: Annotated[float, typer.Option(help="Redshift of the lens.")] = 0.5,
+    redshift_source: Annotated[float, typer.Option(help="Redshift of the source.")] = 1.0,
+    search: Search = "cnn",
+    max_likelihood_calls: Budget = None,
+    output: Output = Path("output"),
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a lens from FITS files: posterior, evidence, and whether to trust them."""
+    with _session() as say:
+        from autolens_ml.applications.fit import fit_imaging, imaging_from_fits, model_from
+
+        dataset = imaging_from_fits(
+            data,
+            psf=psf,
+            noise_map=noise_map,
+            pixel_scale=pixel_scale,
+            mask_radius=mask_radius,
+            band=band,
+            hdu=hdu,
+            psf_hdu=psf_hdu,
+            noise_map_hdu=noise_map_hdu,
+        )
+        report = fit_imaging(
+            dataset,
+            model_from(
+                model,
+                mask_radius=mask_radius,
+                redshift_lens=redshift_lens,
+                redshift_source=redshift_source,
+                dataset=dataset,
+            ),
+            search=search,
+            name=data.stem if band is None else f"{data.stem}_{band}",
+            output=output,
+            seed=seed,
+            max_likelihood_calls=max_likelihood_calls,
+            progress=say,
+        )
+    _finish(report, as_json)
+
+
+@app.command(epilog="Example: `autolens-ml demo`")
+def demo(
+    search: Search = "cnn",
+    max_likelihood_calls: Budget = None,
+    output: Output = Path("output"),
+    seed: Seed = 1,
+    as_json: Json = False,
+) -> None:
+    """Fit the simulated lens that ships with the package, its true values beside the result."""
+    with _session() as say:
+        from autolens_ml.applications.fit.demo import fit_demo
+
+        report = fit_demo(
+            search=search,
+            output=output,
+            seed=seed,
+            max_likelihood_calls=max_likelihood_calls,
+            progress=say,
+        )
+    _finish(report, as_json)
+
+
+@app.command("search-manifest", epilog="Example: `autolens-ml search-manifest > manifest.json`")
+def search_manifest() -> None:
+    """Print the searches as JSON: autofit's and those of this package, in autofit's own schema."""
+    from autolens_ml.search import registry
+
+    print(json.dumps(registry.manifest(), indent=2))
+
+
+@benchmark.command("search", epilog="Example: `autolens-ml benchmark search --lens arc`")
+def benchmark_search(
+    lens: Annotated[list[str] | None, typer.Option(help="A lens; by default all of them.")] = None,
+    search: Annotated[list[str] | None, typer.Option(help="A search; by default all.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Minutes after which a fit is ended.")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Fit the same simulated lenses with each search and tabulate cost and agreement."""
+    table = _benchmark("search")(lenses=lens, searches=search, time_limit=time_limit)
+    print(json.dumps({"table": str(table)}) if as_json else table)
+
+
+def _benchmark(name: str) -> Callable[..., Any]:
+    """The ``main`` of a module of ``benchmarks/``, beside the package in a source checkout."""
+    from importlib import import_module
+
+    checkout = str(Path(__file__).resolve().parents[1])
+    if checkout not in sys.path:
+        sys.path.append(checkout)
+    try:
+        return import_module(f"benchmarks.{name}").main
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("benchmarks"):
+            raise
+        _refuse("benchmarks are not installed with the package: run this in a source checkout")
+
+
+def _refuse(line: str) -> None:
+    """Say on one line of stderr what to change, and exit with 2."""
+    typer.echo(f"error: {' '.join(line.split())}", err=True)
+    raise typer.Exit(2)
+
+
+def _finish(report: "FitReport", as_json: bool) -> None:
+    """Print the report; a fit that its search calls FAILED is a failure here as well."""
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        # Paths may be longer than the terminal is wide: cut, they could not be copied.
+        Console().print(report, crop=False)
+    if report.status == "FAILED":
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _session() -> Iterator[Callable[[str], None]]:
+    """Progress and warnings as lines on stderr; a mistake in the input as one, with exit code 2."""
+    console = Console(stderr=True)
+
+    def warn(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        console.print(f"warning: {' '.join(str(message).split())}", markup=False, soft_wrap=True)
+
+    try:
+        with console.status("loading PyAutoLens") as status, warnings.catch_warnings():
+
+            def say(line: str) -> None:
+                if console.is_terminal:
+                    status.update(Text(line))
+                else:
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+            from autolens_ml.applications.fit.progress import progress_lines
+
+            warnings.simplefilter("always", DataWarning)
+            warnings.showwarning = warn
+            with progress_lines(say):
+                yield say
+    except AutolensMLError as error:
+        _refuse(str(error))

@@ -1,0 +1,1 @@
+"""Tasks a user runs from files: data in, a result and figures out."""

@@ -1,0 +1,389 @@
+"""The engine: exact posteriors and evidences from a proposal and a likelihood.
+
+Draws of a proposal are ranked by the likelihood, the best are polished to their modes, Student-t
+mixtures on the modes are adapted by importance sampling, and a frozen mixture certifies: all
+that is reported comes from independent draws of a proposal that never learned from them.
+Weights recycled over adaptive rounds only ever teach; they bias ln Z.
+
+Every step is a deterministic function of the state, so an interrupted run that starts again from
+a saved state ends in bit-identical results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from scipy.special import logsumexp
+
+from autolens_ml.inference.importance import (
+    Status,
+    effective_sample_size,
+    k_threshold,
+    log_evidence_from,
+    pareto_k,
+)
+from autolens_ml.inference.learning import learned_from, proposal_from_modes
+from autolens_ml.inference.mixture import StudentMixture
+from autolens_ml.inference.polish import Mode, mode_at, polished
+from autolens_ml.inference.symmetry import Proposal, confirmed_relabellings
+from autolens_ml.inference.target import Target
+
+# Two points are in one basin when the log posterior between them dips by less than this.
+_BARRIER = 0.5
+# Iterations of the rounds of polishing, each on a fraction of the starts of the one before.
+_POLISH_ITERATIONS = (20, 60, 400)
+_POLISH_FANS = (8, 2, 1)
+# Shares of the budget that the first round of polishing, and all of it, may plan for.
+_FIRST_POLISH_SHARE = 0.1
+_POLISH_SHARE = 0.4
+# Adaptation ends when a round is this much better than none before it, for two rounds.
+_IMPROVEMENT = 1.15
+_GOOD_EFFICIENCY = 0.4
+_ADAPTATION_SHARE = 0.5
+_MARGINAL_ESS = 100.0
+_MARGINAL_K = 1.0
+
+
+class Stage(StrEnum):
+    """What the engine does next."""
+
+    RANK = "rank"
+    POLISH = "polish"
+    CURVATURE = "curvature"
+    ADAPT = "adapt"
+    CERTIFY = "certify"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user sets; see ``autolens_ml.search.CNN``."""
+
+    n_effective: int = 2000
+    n_draws: int = 256
+    n_polish: int = 4
+    max_likelihood_calls: int = 20000
+
+
+@dataclass
+class State:
+    """All an interrupted run needs to go on, and all a finished one has to say.
+
+    Attributes
+    ----------
+    entropy : int
+        Seed of the run: step k draws from the stream (entropy, k).
+    draws, draw_log_posteriors : ndarray
+        The ranked draws.
+    starts : list of (ndarray, float)
+        Points under polish, with their log posteriors.
+    pending : list of (ndarray, float)
+        Points not yet polished in this round of polishing.
+    modes : list of Mode
+        Distinct polished modes with their curvature.
+    relabellings : ndarray
+        Exchangeable parameters, see ``symmetry``.
+    rounds : list of (proposal, n)
+        Proposals that taught, with their number of draws.
+    z, log_likelihood, log_mixture : ndarray
+        All draws that taught, and the log of sum_t n_t q_t at each.
+    certified, certified_log_likelihood, certified_log_weights : ndarray
+        Draws of the frozen proposal: the result.
+    efficiencies : list of float
+        ESS / n of the adaptive rounds, each against its own proposal, since the last attempt.
+    adapting_since : int
+        Likelihoods spent when the adaptation began.
+    attempt : int
+        How often a frozen proposal was tried.
+    """
+
+    entropy: int
+    stage: Stage = Stage.RANK
+    step: int = 0
+    n_likelihood: int = 0
+    n_gradient: int = 0
+    draws: np.ndarray | None = None
+    draw_log_posteriors: np.ndarray | None = None
+    polish_round: int = 0
+    starts: list = field(default_factory=list)
+    pending: list = field(default_factory=list)
+    modes: list[Mode] = field(default_factory=list)
+    relabellings: np.ndarray | None = None
+    mixture: StudentMixture | None = None
+    proposal: Proposal | None = None
+    rounds: list = field(default_factory=list)
+    z: np.ndarray | None = None
+    log_likelihood: np.ndarray | None = None
+    log_mixture: np.ndarray | None = None
+    efficiencies: list[float] = field(default_factory=list)
+    adapting_since: int = 0
+    certified: np.ndarray | None = None
+    certified_log_likelihood: np.ndarray | None = None
+    certified_log_weights: np.ndarray | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures that say how far a result may be trusted."""
+
+    log_evidence: float
+    log_evidence_error: float
+    ess: float
+    pareto_k: float
+    status: Status
+
+
+class Engine:
+    """Runs a state to its end, one checkpointable step at a time.
+
+    Parameters
+    ----------
+    target
+        The posterior.
+    draw
+        Proposes starts: (n, rng) -> latents of shape (n, dim). The prior where there is no
+        network.
+    settings
+        Budgets.
+    exchanges
+        Permutations of the parameters that may leave the likelihood unchanged; they are checked.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        draw: Callable[[int, np.random.Generator], np.ndarray],
+        settings: Settings,
+        exchanges: list[np.ndarray] | None = None,
+    ) -> None:
+        self.target = target
+        self._draw = draw
+        self._settings = settings
+        self._exchanges = exchanges or []
+        self._round_size = int(np.clip(50 * target.dim, 200, 1000))
+        # Likelihoods that an iteration of the polish costs.
+        if target.has_gradient:
+            self._iteration_cost = 1
+        else:
+            self._iteration_cost = target.dim + 1 if target.has_residuals else 2 * target.dim + 1
+
+    def run(
+        self,
+        state: State,
+        save: Callable[[State], None] = lambda state: None,
+    ) -> State:
+        """Advance ``state`` to its end; ``save`` is called after every step."""
+        while state.stage is not Stage.DONE:
+            self.advance(state)
+            save(state)
+        return state
+
+    def advance(self, state: State) -> None:
+        """One step, in place."""
+        self.target.n_likelihood = state.n_likelihood
+        self.target.n_gradient = state.n_gradient
+        rng = np.random.default_rng(np.random.SeedSequence(state.entropy, spawn_key=(state.step,)))
+        {
+            Stage.RANK: self._rank,
+            Stage.POLISH: self._polish,
+            Stage.CURVATURE: self._curvature,
+            Stage.ADAPT: self._adapt,
+            Stage.CERTIFY: self._certify,
+        }[state.stage](state, rng)
+        state.step += 1
+        state.n_likelihood = self.target.n_likelihood
+        state.n_gradient = self.target.n_gradient
+
+    # -- starts ---------------------------------------------------------------------------------
+
+    def _rank(self, state: State, rng: np.random.Generator) -> None:
+        z = self._draw(self._settings.n_draws, rng)
+        log_posterior = self.target.log_posterior(z)
+        order = np.argsort(-log_posterior, kind="stable")
+        state.draws, state.draw_log_posteriors = z[order], log_posterior[order]
+        state.relabellings = confirmed_relabellings(self.target, self._exchanges, state.draws)
+        n_most = _POLISH_FANS[0] * self._settings.n_polish
+        budget = _FIRST_POLISH_SHARE * self._settings.max_likelihood_calls
+        n_affordable = int(budget / (_POLISH_ITERATIONS[0] * self._iteration_cost))
+        n = int(np.clip(n_affordable, 1, n_most))
+        finite = np.isfinite(state.draw_log_posteriors)
+        state.pending = [
+            (state.draws[i], float(state.draw_log_posteriors[i]))
+            for i in np.flatnonzero(finite)[:n]
+        ]
+        state.stage = Stage.POLISH if state.pending else Stage.DONE
+
+    def _polish(self, state: State, rng: np.random.Generator) -> None:
+        start, _ = state.pending.pop(0)
+        budget = _POLISH_SHARE * self._settings.max_likelihood_calls
+        n_affordable = int(0.25 * budget / (self._settings.n_polish * self._iteration_cost))
+        n_iterations = min(_POLISH_ITERATIONS[state.polish_round], max(n_affordable, 1))
+        state.starts.append(polished(self.target, start, n_iterations))
+        if self.target.n_likelihood + self.target.n_gradient > budget:
+            state.pending = []
+        if state.pending:
+            return
+        points = self._distinct(sorted(state.starts, key=lambda p: -p[1]), state.relabellings)
+        state.starts = []
+        state.polish_round += 1
+        if state.polish_round < len(_POLISH_FANS):
+            state.pending = points[: _POLISH_FANS[state.polish_round] * self._settings.n_polish]
+        else:
+            state.pending = points
+            state.stage = Stage.CURVATURE
+
+    def _distinct(self, points: list, relabellings: np.ndarray) -> list:
+        """The best point of every basin, from points sorted best first."""
+        kept: list = []
+        for z, value in points:
+            if np.isfinite(value) and not any(
+                self._share_basin(z, value, other, relabellings) for other, _ in kept
+            ):
+                kept.append((z, value))
+        return kept
+
+    def _share_basin(
+        self, z: np.ndarray, value: float, better: np.ndarray, relabellings: np.ndarray
+    ) -> bool:
+        images = z[relabellings]
+        nearest = images[np.argmin(np.sum((images - better) ** 2, axis=-1))]
+        between = self.target.log_posterior(0.5 * (nearest + better)[None])[0]
+        return between > value - _BARRIER
+
+    def _curvature(self, state: State, rng: np.random.Generator) -> None:
+        z, log_posterior = state.pending.pop(0)
+        state.modes.append(mode_at(self.target, z, log_posterior))
+        if state.pending:
+            return
+        state.mixture = proposal_from_modes(state.modes)
+        state.proposal = Proposal(state.mixture, state.relabellings)
+        state.adapting_since = self.target.n_likelihood
+        state.stage = Stage.ADAPT
+
+    # -- adaptation -----------------------------------------------------------------------------
+
+    def _adapt(self, state: State, rng: np.random.Generator) -> None:
+        z, log_likelihood, log_weights = self._drawn(state.proposal, self._round_size, rng)
+        self._teach(state, z, log_likelihood)
+        efficiency = effective_sample_size(log_weights) / len(z)
+        best_before = max(state.efficiencies[:-1], default=0.0)
+        state.efficiencies.append(efficiency)
+        latest = max(state.efficiencies[-2:])
+        settled = len(state.efficiencies) >= 3 and latest < _IMPROVEMENT * best_before
+        left = self._settings.max_likelihood_calls - state.adapting_since
+        spent = self.target.n_likelihood - state.adapting_since > _ADAPTATION_SHARE * left
+        if efficiency >= _GOOD_EFFICIENCY or settled or spent:
+            state.stage = Stage.CERTIFY
+            state.attempt += 1
+            self._clear_certified(state)
+        if efficiency < _GOOD_EFFICIENCY or len(state.efficiencies) == 1:
+            self._learn(state, rng)
+
+    def _learn(self, state: State, rng: np.random.Generator) -> None:
+        n_total = len(state.z)
+        log_weights = (
+            state.log_likelihood
+            + _log_prior(state.z)
+            - (state.log_mixture - np.log(n_total))
+        )
+        folded = state.proposal.folded(state.z)
+        state.mixture, proposal = learned_from(folded, log_weights, state.mixture, rng)
+        state.proposal = Proposal(proposal, state.relabellings)
+
+    def _teach(self, state: State, z: np.ndarray, log_likelihood: np.ndarray) -> None:
+        """Add the draws of the current proposal to those that teach."""
+        state.rounds.append((state.proposal, len(z)))
+        of_new = [np.log(n) + proposal.log_pdf(z) for proposal, n in state.rounds]
+        log_mixture = logsumexp(of_new, axis=0)
+        if state.z is None:
+            state.z, state.log_likelihood, state.log_mixture = z, log_likelihood, log_mixture
+            return
+        of_old = np.log(len(z)) + state.proposal.log_pdf(state.z)
+        state.log_mixture = np.concatenate([np.logaddexp(state.log_mixture, of_old), log_mixture])
+        state.z = np.concatenate([state.z, z])
+        state.log_likelihood = np.concatenate([state.log_likelihood, log_likelihood])
+
+    def _drawn(
+        self, proposal: Proposal, n: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        z = proposal.sample(n, rng)
+        log_likelihood = self.target.log_likelihood(z)
+        return z, log_likelihood, log_likelihood + _log_prior(z) - proposal.log_pdf(z)
+
+    # -- certification --------------------------------------------------------------------------
+
+    def _certify(self, state: State, rng: np.random.Generator) -> None:
+        n = self._next_chunk(state)
+        if n == 0:
+            state.stage = Stage.DONE
+            return
+        z, log_likelihood, log_weights = self._drawn(state.proposal, n, rng)
+        state.certified = np.concatenate([state.certified, z])
+        state.certified_log_likelihood = np.concatenate(
+            [state.certified_log_likelihood, log_likelihood]
+        )
+        state.certified_log_weights = np.concatenate([state.certified_log_weights, log_weights])
+        summary = self.summary(state)
+        if summary.status is Status.CONVERGED:
+            state.stage = Stage.DONE
+        elif self._needs_another_attempt(state, summary):
+            self._teach(state, state.certified, state.certified_log_likelihood)
+            self._learn(state, rng)
+            state.efficiencies = []
+            state.adapting_since = self.target.n_likelihood
+            state.stage = Stage.ADAPT
+
+    def _next_chunk(self, state: State) -> int:
+        """How many frozen draws to make now: what is missing, as far as the budget goes."""
+        left = self._settings.max_likelihood_calls - self.target.n_likelihood
+        n = len(state.certified)
+        if n == 0:
+            efficiency = max(state.efficiencies[-2:], default=0.1)
+            missing = self._settings.n_effective
+        else:
+            ess = effective_sample_size(state.certified_log_weights)
+            efficiency = max(ess / n, 1e-3)
+            missing = self._settings.n_effective - ess
+        wanted = 1.1 * max(missing, 0.0) / max(efficiency, 0.02)
+        return int(np.clip(wanted, self._round_size, 4 * self._round_size).clip(0, max(left, 0)))
+
+    def _needs_another_attempt(self, state: State, summary: Summary) -> bool:
+        """Whether the frozen proposal misses too much for more draws of it to help."""
+        n = len(state.certified)
+        left = self._settings.max_likelihood_calls - self.target.n_likelihood
+        if n < 2 * self._round_size or left < 2 * n:
+            return False
+        return summary.pareto_k > k_threshold(n)
+
+    def _clear_certified(self, state: State) -> None:
+        state.certified = np.empty((0, self.target.dim))
+        state.certified_log_likelihood = np.empty(0)
+        state.certified_log_weights = np.empty(0)
+
+    def summary(self, state: State) -> Summary:
+        """Evidence and diagnostics of the frozen draws made so far."""
+        if state.certified_log_weights is None or len(state.certified_log_weights) == 0:
+            return Summary(-np.inf, np.inf, 0.0, np.inf, Status.FAILED)
+        log_weights = state.certified_log_weights
+        log_evidence, error = log_evidence_from(log_weights)
+        ess = effective_sample_size(log_weights)
+        k_hat = pareto_k(log_weights)
+        trusted = k_hat <= k_threshold(len(log_weights))
+        if trusted and ess >= self._settings.n_effective:
+            status = Status.CONVERGED
+        elif (trusted and ess >= _MARGINAL_ESS) or (
+            k_hat < _MARGINAL_K and ess >= self._settings.n_effective
+        ):
+            status = Status.MARGINAL
+        else:
+            status = Status.FAILED
+        return Summary(log_evidence, error, ess, k_hat, status)
+
+
+def _log_prior(z: np.ndarray) -> np.ndarray:
+    """ln N(z; 0, I), shape (n, dim) -> (n,)."""
+    return -0.5 * np.sum(z**2, axis=-1) - 0.5 * z.shape[-1] * np.log(2.0 * np.pi)

@@ -1,0 +1,117 @@
+"""From a start to the mode it belongs to, and the curvature found there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares, minimize
+
+from autolens_ml.inference.target import Target
+
+# Beyond eight prior standard deviations Phi(z) leaves double precision.
+_BOUND = 8.0
+_CURVATURE_STEP = 1e-4
+_REJECTED = 1e30
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A local maximum of the posterior.
+
+    Parameters
+    ----------
+    z
+        Its latents, shape (dim,).
+    log_posterior
+        ln L - |z|^2 / 2 there.
+    covariance
+        Inverse curvature, shape (dim, dim); positive definite and no wider than the prior.
+    """
+
+    z: np.ndarray
+    log_posterior: float
+    covariance: np.ndarray
+
+    @property
+    def log_evidence(self) -> float:
+        """Laplace's approximation of the log evidence of this mode alone."""
+        return self.log_posterior + 0.5 * np.linalg.slogdet(self.covariance)[1]
+
+    def distance_to(self, z: np.ndarray) -> float:
+        """Mahalanobis distance to latents of shape (dim,)."""
+        step = z - self.z
+        return float(np.sqrt(step @ np.linalg.solve(self.covariance, step)))
+
+
+def polished(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndarray, float]:
+    """Climb from ``z``, shape (dim,), for at most ``n_iterations``.
+
+    Least squares on the residuals where the likelihood has no exact gradient but residuals (it
+    needs dim + 1 likelihoods an iteration), L-BFGS otherwise.
+
+    Returns
+    -------
+    z, log_posterior
+        The best point seen, never worse than the start.
+    """
+    z = np.clip(z, -_BOUND, _BOUND)
+    if target.has_residuals and not target.has_gradient:
+        return _by_least_squares(target, z, n_iterations)
+    return _by_lbfgs(target, z, n_iterations)
+
+
+def mode_at(target: Target, z: np.ndarray, log_posterior: float) -> Mode:
+    """The mode at ``z`` with its curvature by central differences of the gradient."""
+    if target.has_residuals and not target.has_gradient:
+        jacobian = least_squares(target.residuals, z, max_nfev=1).jac
+        hessian = jacobian.T @ jacobian
+    else:
+        rows = []
+        for axis in np.eye(target.dim):
+            up = target.log_posterior_and_gradient(z + _CURVATURE_STEP * axis)[1]
+            down = target.log_posterior_and_gradient(z - _CURVATURE_STEP * axis)[1]
+            rows.append((down - up) / (2.0 * _CURVATURE_STEP))
+        hessian = 0.5 * (np.array(rows) + np.array(rows).T)
+    values, vectors = np.linalg.eigh(hessian)
+    # The prior alone has curvature one; kinks and saddles must not make a start wider than it.
+    return Mode(z, log_posterior, (vectors / np.maximum(values, 1.0)) @ vectors.T)
+
+
+def _by_lbfgs(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndarray, float]:
+    best = [z, -np.inf]
+
+    def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = target.log_posterior_and_gradient(point)
+        if not np.isfinite(value):
+            return _REJECTED, np.zeros_like(point)
+        if value > best[1]:
+            best[:] = [point.copy(), value]
+        return -value, -gradient
+
+    minimize(
+        negative,
+        z,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-_BOUND, _BOUND)] * target.dim,
+        options={"maxiter": n_iterations, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-4},
+    )
+    return best[0], float(best[1])
+
+
+def _by_least_squares(
+    target: Target, z: np.ndarray, n_iterations: int
+) -> tuple[np.ndarray, float]:
+    start = float(target.log_posterior(z[None])[0])
+    if not np.isfinite(start):
+        return z, start
+    fit = least_squares(
+        target.residuals,
+        z,
+        bounds=(-_BOUND - 1e-9, _BOUND + 1e-9),
+        x_scale="jac",
+        max_nfev=n_iterations,
+    )
+    value = float(target.log_posterior(fit.x[None])[0])
+    return (fit.x, value) if value > start else (z, start)

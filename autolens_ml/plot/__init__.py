@@ -1,0 +1,6 @@
+"""Figures, as functions like ``aplt``'s: each saves one file and returns its path."""
+
+from autolens_ml.plot.corner_plots import corner
+from autolens_ml.plot.fit_plots import subplot_fit
+
+__all__ = ["corner", "subplot_fit"]

@@ -1,0 +1,1 @@
+"""Profiles that compose with PyAutoLens exactly as its own do."""

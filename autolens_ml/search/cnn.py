@@ -1,0 +1,298 @@
+"""``aml.CNN``: a network proposes, the user's own likelihood decides."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import autofit as af
+import numpy as np
+from autofit.non_linear.analysis import Analysis
+from autofit.non_linear.checkpoint import PickleCheckpointer
+from autofit.non_linear.initializer import AbstractInitializer
+from autofit.non_linear.samples.adapter import RawSamples
+from autofit.non_linear.samples.nest import SamplesNest
+from autofit.non_linear.search import capabilities as cap
+from autofit.non_linear.search.abstract_search import NonLinearSearch
+from autofit.non_linear.search.fit_context import FitContext
+from autofit.non_linear.search.posterior_kind import WEIGHTED
+
+from autolens_ml.exceptions import NetworkError
+from autolens_ml.inference.engine import Engine, Settings, Stage, State
+from autolens_ml.inference.importance import Status
+from autolens_ml.inference.symmetry import candidate_exchanges
+from autolens_ml.search.analysis import target_from
+
+_STAGE_TEXT = {
+    Stage.RANK: "ranking {n_draws} draws (the likelihood compiles first)",
+    Stage.POLISH: "polishing the best starts (the gradient compiles first)",
+    Stage.CURVATURE: "measuring the curvature of the modes",
+    Stage.ADAPT: "adapting the proposal",
+    Stage.CERTIFY: "certifying with a frozen proposal",
+}
+
+
+class CNN(NonLinearSearch):
+    """A posterior and evidence by corrected proposals: a one-line swap for ``af.Nautilus``.
+
+    Draws are ranked by the likelihood and the best polished to their modes; a mixture of
+    Student-t densities on the modes is adapted by importance sampling; independent draws of the
+    frozen mixture, weighted by the likelihood, are the result. Evidence, effective sample size
+    and Pareto k-hat say how far it may be trusted.
+
+    Parameters
+    ----------
+    name, path_prefix, unique_tag
+        Where results are written, as for every autofit search.
+    network
+        What proposes the starts. ``None``: the prior. ``"auto"``: the shipped network that
+        matches model and data, the prior where none does. A name or path: that network.
+    n_effective
+        Effective sample size at which the search is done.
+    n_draws
+        Draws that are ranked for starts.
+    n_polish
+        Starts that are polished to the end; eight times as many are polished briefly.
+    max_likelihood_calls
+        Budget of likelihood evaluations; gradients are counted apart.
+    fallback
+        A search to run instead, from the same priors, when the result is FAILED.
+    seed
+        Same seed, same result.
+    number_of_cores
+        Threads for a JAX likelihood.
+
+    Raises
+    ------
+    NetworkError
+        When the named network is not known (raised by ``fit``).
+
+    Notes
+    -----
+    ``result.samples.samples_info`` carries ``log_evidence``, ``log_evidence_error``, ``ess``,
+    ``pareto_k``, ``n_likelihood``, ``n_gradient``, ``status`` (CONVERGED, MARGINAL or FAILED),
+    ``network`` and ``network_sha256``.
+    """
+
+    jax_use = cap.JaxUse.OPTIONAL
+    gradient = cap.Gradient.USES
+    batched = False
+    honours_gradient_mode = False
+    posterior_kind = cap.PosteriorKind.WEIGHTED
+    produces_evidence = True
+    resumable = True
+    warm_start = cap.WarmStart.PROVIDER
+    install_extra = ""
+    upstream_url = ""
+    citation_keys = ()
+    status = cap.Status.EXPERIMENTAL
+    test_mode_budget = {  # noqa: RUF012 - autofit reads a plain class attribute
+        "n_effective": 20,
+        "n_draws": 16,
+        "n_polish": 1,
+        "max_likelihood_calls": 1000,
+    }
+    objective_target = cap.ObjectiveTarget(
+        cap.ObjectiveQuantity.LOG_LIKELIHOOD, cap.CoordinateSpace.UNIT_CUBE
+    )
+    invalid_value = -1.0e99
+    requires_fp64 = True
+
+    samples_cls = SamplesNest
+    resume_state = PickleCheckpointer("engine_state.pickle", retain_after_completion=False)
+
+    __identifier_fields__ = (
+        "network",
+        "n_effective",
+        "n_draws",
+        "n_polish",
+        "max_likelihood_calls",
+    )
+
+    def __init__(
+        self,
+        name: str | None = None,
+        path_prefix: str | None = None,
+        unique_tag: str | None = None,
+        network: str | None = "auto",
+        n_effective: int = 2000,
+        n_draws: int = 256,
+        n_polish: int = 4,
+        max_likelihood_calls: int = 20000,
+        fallback: NonLinearSearch | None = None,
+        initializer: AbstractInitializer | None = None,
+        iterations_per_quick_update: int | None = None,
+        iterations_per_full_update: int | None = None,
+        number_of_cores: int = 1,
+        silence: bool = False,
+        session: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            name=name,
+            path_prefix=path_prefix,
+            unique_tag=unique_tag,
+            initializer=WEIGHTED.initializer_for(initializer),
+            iterations_per_quick_update=iterations_per_quick_update,
+            iterations_per_full_update=iterations_per_full_update,
+            number_of_cores=number_of_cores,
+            silence=silence,
+            session=session,
+            **kwargs,
+        )
+        self.network = network
+        self.n_effective = n_effective
+        self.n_draws = n_draws
+        self.n_polish = n_polish
+        self.max_likelihood_calls = max_likelihood_calls
+        self.fallback = fallback
+
+    def fit(self, model: Any, analysis: Analysis, info: dict | None = None) -> Any:
+        """Fit the model; where the result is FAILED and a ``fallback`` is set, fit with that."""
+        self._check_network()
+        result = super().fit(model=model, analysis=analysis, info=info)
+        if self.fallback is None or self._status_of(result) is not Status.FAILED:
+            return result
+        self.logger.warning("The result is FAILED: running the fallback search.")
+        return self.fallback.fit(model=model, analysis=analysis, info=info)
+
+    def run(self, ctx: FitContext) -> dict:
+        """Rank, polish, adapt and certify; returns plain arrays and numbers."""
+        engine = Engine(
+            target_from(ctx, self.number_of_cores),
+            _prior_draws(ctx.model.prior_count),
+            Settings(self.n_effective, self.n_draws, self.n_polish, self.max_likelihood_calls),
+            candidate_exchanges(ctx.model),
+        )
+        if ctx.resume is not None:
+            state = ctx.resume.load(ctx.paths)
+        else:
+            entropy = np.random.default_rng(ctx.rng.spawn(1)[0]).integers(2**63)
+            state = State(entropy=int(entropy))
+        said = None
+
+        def save(state: State) -> None:
+            nonlocal said
+            self.resume_state.save(ctx.paths, state)
+            if state.stage is not said and state.stage in _STAGE_TEXT:
+                said = state.stage
+                self._say(state)
+
+        self._say(state)
+        engine.run(state, save)
+        return self._internal_from(engine, state, ctx)
+
+    def raw_samples_from(self, model: Any, internal: dict) -> RawSamples:
+        """The weighted draws of the frozen proposal."""
+        return RawSamples(
+            parameters=internal["parameters"],
+            log_likelihood=internal["log_likelihood"],
+            weights=internal["weights"],
+            info=self.info_from(internal),
+            label=type(self).__name__,
+        )
+
+    def info_from(self, internal: dict) -> dict:
+        """Evidence, diagnostics and counts for ``samples_info.json``."""
+        return dict(internal["info"])
+
+    def execution_settings(self, analysis: Analysis) -> Any:
+        """autofit's execution settings, without a trace of the gradient.
+
+        A likelihood that JAX cannot differentiate is no error here: differences stand in.
+        """
+        from dataclasses import replace
+
+        return replace(super().execution_settings(analysis), uses_gradient=False)
+
+    def _internal_from(self, engine: Engine, state: State, ctx: FitContext) -> dict:
+        summary = engine.summary(state)
+        if state.certified is not None and np.any(np.isfinite(state.certified_log_weights)):
+            z, log_likelihood = state.certified, state.certified_log_likelihood
+            log_weights = state.certified_log_weights
+        else:
+            z = state.draws
+            log_likelihood = state.draw_log_posteriors + 0.5 * np.sum(z**2, axis=-1)
+            log_weights = state.draw_log_posteriors
+        used = np.isfinite(log_weights)
+        if not used.any():
+            raise af.exc.SearchException(
+                f"none of {len(z)} draws of the prior has a finite likelihood: "
+                "check the data (NaNs, zero noise) and the limits of the priors"
+            )
+        weights = np.exp(log_weights[used] - log_weights[used].max())
+        space = engine.target.space
+        info = {
+            "log_evidence": summary.log_evidence,
+            "log_evidence_error": summary.log_evidence_error,
+            "ess": summary.ess,
+            "pareto_k": summary.pareto_k,
+            "status": str(summary.status),
+            "n_likelihood": int(state.n_likelihood),
+            "n_gradient": int(state.n_gradient),
+            "n_modes": len(state.modes),
+            "n_relabellings": 1 if state.relabellings is None else len(state.relabellings),
+            "attempts": int(state.attempt),
+            "network": None,
+            "network_sha256": None,
+            "total_samples": int(state.n_likelihood),
+            "total_accepted_samples": int(used.sum()),
+            "number_live_points": int(used.sum()),
+        }
+        if summary.status is Status.FAILED:
+            self._warn_failed(info)
+        return {
+            "parameters": space.physical_from(z[used]),
+            "log_likelihood": log_likelihood[used],
+            "weights": weights / weights.sum(),
+            "info": {k: _json_number(v) for k, v in info.items()},
+        }
+
+    def _check_network(self) -> None:
+        if self.network not in (None, "auto"):
+            raise NetworkError(
+                f"no network {self.network!r}: this version ships none; "
+                'use network=None or "auto" (draws of the prior)'
+            )
+
+    def _say(self, state: State) -> None:
+        text = _STAGE_TEXT.get(state.stage, "").format(n_draws=self.n_draws)
+        self.logger.info(
+            f"aml.CNN: {text} "
+            f"({state.n_likelihood} likelihoods, {state.n_gradient} gradients so far)"
+        )
+
+    def _warn_failed(self, info: dict) -> None:
+        warnings.warn(
+            f"aml.CNN FAILED: effective sample size {info['ess']:.0f}, Pareto k-hat "
+            f"{info['pareto_k']:.2f} after {info['n_likelihood']} likelihoods. Its posterior and "
+            "evidence are not to be used: raise max_likelihood_calls "
+            f"(now {self.max_likelihood_calls}), use af.Nautilus (or fallback=af.Nautilus(...)), "
+            "or check the priors of parameters the data do not constrain.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    @staticmethod
+    def _status_of(result: Any) -> Status | None:
+        first = result[0] if isinstance(result, list) else result
+        info = first.samples.samples_info or {}
+        return Status(info["status"]) if "status" in info else None
+
+
+def _prior_draws(dim: int) -> Any:
+    def draw(n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal((n, dim))
+
+    return draw
+
+
+def _json_number(value: Any) -> Any:
+    """JSON has no infinities: they are written as large numbers of the same sign."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return 1e99 if value > 0 else -1e99
+    return value
+
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,0 +1,1 @@
+"""Measurements that are committed as tables; they never assert a time."""

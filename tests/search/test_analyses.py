@@ -1,0 +1,128 @@
+"""`aml.CNN` fits everything PyAutoLens fits, inside a chain of searches too."""
+
+import autofit as af
+import numpy as np
+import pytest
+from autofit.aggregator.aggregator import Aggregator
+from autonerves import conf
+
+import autolens_ml as aml
+from tests.search.fits import FITS, Fit
+
+# Small budgets: these tests show that a fit works, the benchmark how well.
+SETTINGS = {"network": None, "n_effective": 200, "max_likelihood_calls": 6000, "seed": 1}
+MAX_SIGMA = 5.0
+
+# More than about 20 seconds on two cores.
+SLOW = {"imaging_pixelized", "interferometer", "point_source"}
+
+
+@pytest.fixture
+def output(monkeypatch, tmp_path):
+    """Send output to an empty folder, without figures and latent variables."""
+    monkeypatch.setattr(conf.instance, "output_path", str(tmp_path))
+    monkeypatch.setenv("PYAUTO_SKIP_VISUALIZATION", "1")
+    monkeypatch.setenv("PYAUTO_SKIP_LATENTS", "1")
+    monkeypatch.setenv("PYAUTO_SKIP_WORKSPACE_VERSION_CHECK", "1")
+    return tmp_path
+
+
+def moments(samples) -> tuple[np.ndarray, np.ndarray]:
+    """Return the posterior's mean and standard deviation, in the order of the model."""
+    values = np.asarray(samples.parameter_lists)
+    weights = np.asarray(samples.weight_list)
+    weights = weights / weights.sum()
+    mean = weights @ values
+    return mean, np.sqrt(weights @ (values - mean) ** 2)
+
+
+def assert_truth_is_inside(fit: Fit, samples) -> None:
+    """Compare every parameter that has a true value, found by any of its paths."""
+    mean, sigma = moments(samples)
+    compared = 0
+    for index, (_, prior) in enumerate(fit.model.unique_path_prior_tuples):
+        paths = [path for path in fit.model.all_paths_for_prior(prior) if path in fit.truth]
+        if paths:
+            distance = abs(mean[index] - fit.truth[paths[0]]) / sigma[index]
+            assert distance < MAX_SIGMA, (paths[0], mean[index], sigma[index])
+            compared += 1
+    assert compared > 0
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FITS]
+)
+def test_every_kind_of_fit(output, name):
+    fit = FITS[name]()
+    search = aml.CNN(name=name, **SETTINGS)
+    samples = search.fit(model=fit.model, analysis=fit.analysis).samples
+    info = samples.samples_info
+    assert info["status"] in {"CONVERGED", "MARGINAL"}
+    assert np.isfinite(samples.log_evidence)
+    assert 0.0 < info["log_evidence_error"] < 0.5
+    assert info["n_likelihood"] <= SETTINGS["max_likelihood_calls"]
+    assert_truth_is_inside(fit, samples)
+
+    (loaded,) = Aggregator.from_directory(output).values("samples")
+    assert loaded.log_evidence == samples.log_evidence
+    # Samples of negligible weight are not written.
+    np.testing.assert_allclose(moments(loaded), moments(samples), rtol=1e-6)
+
+
+def test_numpy_and_jax_agree(output):
+    """The same posterior and evidence, whether or not the analysis has gradients."""
+    results = {}
+    for name in ("imaging", "imaging_numpy"):
+        fit = FITS[name]()
+        results[name] = aml.CNN(**SETTINGS).fit(model=fit.model, analysis=fit.analysis).samples
+    jax, numpy = results["imaging"], results["imaging_numpy"]
+    error = np.hypot(
+        jax.samples_info["log_evidence_error"], numpy.samples_info["log_evidence_error"]
+    )
+    assert abs(jax.log_evidence - numpy.log_evidence) < 4.0 * error
+    (mean, sigma), (other, _) = moments(jax), moments(numpy)
+    assert np.max(np.abs(mean - other) / sigma) < 0.5
+
+
+@pytest.fixture(scope="module")
+def first():
+    """Return a fit and its result, which other searches start from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYAUTO_SKIP_LATENTS", "1")
+        fit = FITS["imaging"]()
+        return fit, aml.CNN(**SETTINGS).fit(model=fit.model, analysis=fit.analysis)
+
+
+def assert_same_posterior(samples, expected, largest_shift: float) -> None:
+    (mean, _), (other, sigma) = moments(samples), moments(expected)
+    assert np.max(np.abs(mean - other) / sigma) < largest_shift
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        pytest.param(lambda: aml.CNN(**SETTINGS), id="CNN"),
+        pytest.param(
+            lambda: af.Nautilus(n_live=60, n_eff=200, seed=1, verbose=False),
+            id="Nautilus",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_search_on_the_centred_model(output, first, search):
+    fit, result = first
+    model = result.model_centred
+    assert model.prior_count == fit.model.prior_count
+    samples = search().fit(model=model, analysis=fit.analysis).samples
+    # Its priors are narrower and so is the posterior, but not by much.
+    assert_same_posterior(samples, result.samples, largest_shift=1.0)
+
+
+def test_emcee_from_our_result(output, first):
+    fit, result = first
+    start = af.InitializerParamStartPoints.from_result(
+        result, model=fit.model, n_points=30, jitter=1.0
+    )
+    search = af.Emcee(name="emcee", nwalkers=30, nsteps=300, initializer=start, seed=1)
+    samples = search.fit(model=fit.model, analysis=fit.analysis).samples
+    assert_same_posterior(samples, result.samples, largest_shift=1.0)

@@ -1,0 +1,227 @@
+"""The command line: exit codes, one line for a mistake, JSON alone on stdout."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from typer.testing import CliRunner
+
+from autolens_ml.applications.fit import FitReport, Parameter
+from autolens_ml.cli import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def lens(tmp_path) -> Path:
+    rng = np.random.default_rng(1)
+    psf = np.zeros((5, 5))
+    psf[2, 2] = 1.0
+    path = tmp_path / "lens.fits"
+    write(path, DATA=rng.normal(size=(20, 20)), PSF=psf, NOISE_MAP=np.ones((20, 20)))
+    return path
+
+
+def write(path: Path, **arrays: np.ndarray) -> None:
+    units = [fits.PrimaryHDU()]
+    for name, array in arrays.items():
+        units.append(fits.ImageHDU(array, name=name))
+        units[-1].header["PIXSCALE"] = 0.2
+    fits.HDUList(units).writeto(path, overwrite=True)
+
+
+def changed(path: Path, **changes) -> None:
+    with fits.open(path, memmap=False) as units:
+        arrays = {unit.name: unit.data.copy() for unit in units[1:]}
+    for name, change in changes.items():
+        arrays[name] = change(arrays[name])
+    write(path, **{name: array for name, array in arrays.items() if array is not None})
+
+
+def made_report(status: str = "CONVERGED") -> FitReport:
+    return FitReport(
+        search="cnn",
+        parameters=(Parameter("galaxies.lens.mass.einstein_radius", 1.2, 0.01, 0.02),),
+        log_evidence=10.0,
+        log_evidence_error=0.1,
+        ess=2000.0,
+        pareto_k=0.2,
+        status=status,
+        n_likelihood=3000,
+        n_gradient=200,
+        max_log_likelihood=20.0,
+        seconds=3.0,
+        resumed=False,
+        output=Path("output"),
+    )
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Stand in for the fit itself; returns what it was called with."""
+    calls = {"status": "CONVERGED"}
+
+    def fit_imaging(dataset, model, **options):
+        calls.update(options, dataset=dataset, model=model)
+        options["progress"]("fitting")
+        print("a search that prints")
+        return made_report(calls["status"])
+
+    monkeypatch.setattr("autolens_ml.applications.fit.fit_imaging", fit_imaging)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["fit"], ["demo"], ["search-manifest"], ["benchmark"], ["benchmark", "search"]]
+)
+def test_help_has_an_example(command):
+    result = runner.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    if command and command != ["benchmark"]:
+        assert f"Example: autolens-ml {' '.join(command)}" in " ".join(result.stdout.split())
+
+
+def test_fit_passes_its_options_on(lens, fitted, tmp_path):
+    result = runner.invoke(
+        app,
+        [
+            *("fit", str(lens), "--mask-radius", "1.8", "--model", "sie+shear+sersic"),
+            *("--search", "nautilus", "--seed", "7", "--output", str(tmp_path / "out")),
+            *("--max-likelihood-calls", "99", "--redshift-lens", "0.2", "--pixel-scale", "0.25"),
+        ],
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert "lens.mass.einstein_radius" in result.stdout
+    assert "CONVERGED" in result.stdout
+    assert "fitting" in result.stderr
+    assert fitted["model"].galaxies.lens.redshift == 0.2
+    assert fitted["model"].prior_count == 19
+    assert fitted["dataset"].pixel_scales == (0.25, 0.25)
+    assert (fitted["search"], fitted["seed"], fitted["name"]) == ("nautilus", 7, "lens")
+    assert (fitted["max_likelihood_calls"], fitted["output"]) == (99, tmp_path / "out")
+
+
+def test_json_is_alone_on_stdout(lens, fitted):
+    result = runner.invoke(app, ["fit", str(lens), "--mask-radius", "1.8", "--json"])
+    assert result.exit_code == 0, result.stderr
+    values = json.loads(result.stdout)
+    assert values["parameters"]["galaxies.lens.mass.einstein_radius"]["median"] == 1.2
+    assert values["status"] == "CONVERGED"
+    assert "a search that prints" in result.stderr
+
+
+def test_a_failed_search_exits_with_1(lens, fitted):
+    fitted["status"] = "FAILED"
+    result = runner.invoke(app, ["fit", str(lens), "--mask-radius", "1.8"])
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+
+
+def test_an_unforeseen_error_exits_with_1(lens, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("autolens_ml.applications.fit.fit_imaging", broken)
+    result = runner.invoke(app, ["fit", str(lens), "--mask-radius", "1.8"])
+    assert result.exit_code == 1
+
+
+def test_a_changed_psf_is_said_on_one_line(lens, fitted):
+    changed(lens, PSF=lambda psf: 3.0 * psf)
+    result = runner.invoke(app, ["fit", str(lens), "--mask-radius", "1.8"])
+    assert result.exit_code == 0
+    assert "warning: lens.fits[PSF]: PSF sums to 3; it was normalised to 1\n" in result.stderr
+
+
+def drop(array):
+    return None
+
+
+def hole(value):
+    def change(array):
+        array[10, 10] = value
+        return array
+
+    return change
+
+
+BAD_FILES = {
+    "no PSF": ({"PSF": drop}, "--psf FILE"),
+    "no noise map": ({"NOISE_MAP": drop}, "--noise-map FILE"),
+    "zero noise": ({"NOISE_MAP": hole(0.0)}, "zero or negative"),
+    "NaN noise": ({"NOISE_MAP": hole(np.nan)}, "NaN"),
+    "NaN data": ({"DATA": hole(np.nan)}, "NaN"),
+    "all zero": ({"DATA": np.zeros_like}, "every pixel inside the mask is 0"),
+    "even PSF": ({"PSF": lambda a: a[:4, :4]}, "odd number of pixels"),
+    "wrong shape": ({"NOISE_MAP": lambda a: a[:10]}, "10 x 20 px for an image of 20 x 20 px"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files_exit_with_2_and_one_line(case, lens, fitted):
+    changes, message = BAD_FILES[case]
+    changed(lens, **changes)
+    assert_refused(["fit", str(lens), "--mask-radius", "1.8"], message)
+
+
+BAD_OPTIONS = {
+    "large mask": (["--mask-radius", "3"], "set --mask-radius between 0 and 2"),
+    "no model": (["--model", "sis"], "set --model to"),
+    "no model file": (["--model", "nope.json"], "no such file"),
+    "no function": (["--model", "nope.py:f"], "no such file"),
+    "no psf file": (["--psf", "nope.fits"], "no such file"),
+    "no noise file": (["--noise-map", "nope.fits"], "no such file"),
+    "no hdu": (["--hdu", "SCI"], "set --hdu to one of"),
+    "no band": (["--band", "VIS"], "leave --band out"),
+    "scale": (["--pixel-scale", "0"], "give --pixel-scale above 0"),
+    "redshifts": (["--redshift-lens", "2"], "set 0 < --redshift-lens"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_bad_options_exit_with_2_and_one_line(case, lens, fitted):
+    options, message = BAD_OPTIONS[case]
+    assert_refused(["fit", str(lens), "--mask-radius", "1.8", *options], message)
+
+
+@pytest.mark.parametrize("search", ["rim", "emcee"])
+def test_searches_that_do_not_exist(search, lens):
+    command = ["--search", search]
+    assert_refused(["fit", str(lens), "--mask-radius", "1.8", *command], "cnn or nautilus")
+    assert_refused(["demo", *command], "cnn or nautilus")
+
+
+def test_missing_and_foreign_files(tmp_path):
+    assert_refused(["fit", str(tmp_path / "nope.fits")], "no such file")
+    text = tmp_path / "text.fits"
+    text.write_text("not FITS")
+    assert_refused(["fit", str(text)], "not a readable FITS file")
+
+
+def assert_refused(command: list[str], message: str) -> None:
+    result = runner.invoke(app, command)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert lines[-1] == errors[0]
+    assert message in errors[0]
+    assert "Traceback" not in result.stderr
+
+
+def test_benchmark_outside_a_source_checkout(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    assert_refused(["benchmark", "search"], "source checkout")
+
+
+def test_manifest_is_json():
+    result = runner.invoke(app, ["search-manifest"])
+    assert result.exit_code == 0, result.output
+    assert "CNN" in json.dumps(json.loads(result.stdout))
