@@ -25,7 +25,7 @@ from autolens_ml.inference.importance import (
     log_evidence_from,
     pareto_k,
 )
-from autolens_ml.inference.learning import learned_from, proposal_from_modes
+from autolens_ml.inference.learning import clipped, learned_from, proposal_from_modes
 from autolens_ml.inference.mixture import StudentMixture
 from autolens_ml.inference.polish import Mode, mode_at, polished
 from autolens_ml.inference.symmetry import Proposal, confirmed_relabellings
@@ -39,8 +39,11 @@ _POLISH_FANS = (8, 2, 1)
 # Shares of the budget that the first round of polishing, and all of it, may plan for.
 _FIRST_POLISH_SHARE = 0.1
 _POLISH_SHARE = 0.4
-# Adaptation ends when a round is this much better than none before it, for two rounds.
+# Adaptation goes on while two rounds are this much better than the two before, ...
 _IMPROVEMENT = 1.15
+# ... and while the effective number of samples learned from is below this times the dimension:
+# a covariance of D (D + 1) / 2 numbers learned from fewer is too thin somewhere.
+_LEARNED_ESS = 40.0
 _GOOD_EFFICIENCY = 0.4
 _ADAPTATION_SHARE = 0.5
 _MARGINAL_ESS = 100.0
@@ -151,6 +154,8 @@ class Engine:
         Budgets.
     exchanges
         Permutations of the parameters that may leave the likelihood unchanged; they are checked.
+    blocks
+        Indices of parameters that belong together, see ``latent.blocks_of``.
     """
 
     def __init__(
@@ -159,11 +164,13 @@ class Engine:
         draw: Callable[[int, np.random.Generator], np.ndarray],
         settings: Settings,
         exchanges: list[np.ndarray] | None = None,
+        blocks: list[np.ndarray] | None = None,
     ) -> None:
         self.target = target
         self._draw = draw
         self._settings = settings
         self._exchanges = exchanges or []
+        self._blocks = blocks or []
         self._round_size = int(np.clip(50 * target.dim, 200, 1000))
         # Likelihoods that an iteration of the polish costs.
         if target.has_gradient:
@@ -201,7 +208,8 @@ class Engine:
     # -- starts ---------------------------------------------------------------------------------
 
     def _rank(self, state: State, rng: np.random.Generator) -> None:
-        z = self._draw(self._settings.n_draws, rng)
+        n_draws = min(self._settings.n_draws, max(self._left() // 4, 1))
+        z = self._draw(n_draws, rng)
         log_posterior = self.target.log_posterior(z)
         order = np.argsort(-log_posterior, kind="stable")
         state.draws, state.draw_log_posteriors = z[order], log_posterior[order]
@@ -267,31 +275,50 @@ class Engine:
     # -- adaptation -----------------------------------------------------------------------------
 
     def _adapt(self, state: State, rng: np.random.Generator) -> None:
-        z, log_likelihood, log_weights = self._drawn(state.proposal, self._round_size, rng)
+        n = min(self._round_size, self._left())
+        if n == 0:
+            state.stage = Stage.DONE
+            return
+        z, log_likelihood, log_weights = self._drawn(state.proposal, n, rng)
         self._teach(state, z, log_likelihood)
-        efficiency = effective_sample_size(log_weights) / len(z)
-        best_before = max(state.efficiencies[:-1], default=0.0)
-        state.efficiencies.append(efficiency)
-        latest = max(state.efficiencies[-2:])
-        settled = len(state.efficiencies) >= 3 and latest < _IMPROVEMENT * best_before
-        left = self._settings.max_likelihood_calls - state.adapting_since
-        spent = self.target.n_likelihood - state.adapting_since > _ADAPTATION_SHARE * left
-        if efficiency >= _GOOD_EFFICIENCY or settled or spent:
+        state.efficiencies.append(effective_sample_size(log_weights) / n)
+        if state.efficiencies[-1] < _GOOD_EFFICIENCY or len(state.efficiencies) == 1:
+            self._learn(state, rng)
+        if self._is_adapted(state):
             state.stage = Stage.CERTIFY
             state.attempt += 1
             self._clear_certified(state)
-        if efficiency < _GOOD_EFFICIENCY or len(state.efficiencies) == 1:
-            self._learn(state, rng)
+
+    def _is_adapted(self, state: State) -> bool:
+        """Whether to freeze: the proposal is good, no longer improves, or has cost its share."""
+        spent = self.target.n_likelihood - state.adapting_since
+        if spent > _ADAPTATION_SHARE * (spent + self._left()):
+            return True
+        efficiencies = state.efficiencies
+        if efficiencies[-1] >= _GOOD_EFFICIENCY:
+            return True
+        learned = effective_sample_size(clipped(self._log_weights(state)))
+        if len(efficiencies) < 4 or learned < _LEARNED_ESS * self.target.dim:
+            return False
+        return np.mean(efficiencies[-2:]) < _IMPROVEMENT * np.mean(efficiencies[-4:-2])
+
+    def _left(self) -> int:
+        """Likelihoods left of the budget."""
+        return max(self._settings.max_likelihood_calls - self.target.n_likelihood, 0)
+
+    def _log_weights(self, state: State) -> np.ndarray:
+        """Recycled log weights of all draws that taught: to learn from, never to report."""
+        log_mixture = state.log_mixture - np.log(len(state.z))
+        return state.log_likelihood + _log_prior(state.z) - log_mixture
 
     def _learn(self, state: State, rng: np.random.Generator) -> None:
-        n_total = len(state.z)
-        log_weights = (
-            state.log_likelihood
-            + _log_prior(state.z)
-            - (state.log_mixture - np.log(n_total))
+        state.mixture, proposal = learned_from(
+            state.proposal.folded(state.z),
+            self._log_weights(state),
+            state.mixture,
+            self._blocks,
+            rng,
         )
-        folded = state.proposal.folded(state.z)
-        state.mixture, proposal = learned_from(folded, log_weights, state.mixture, rng)
         state.proposal = Proposal(proposal, state.relabellings)
 
     def _teach(self, state: State, z: np.ndarray, log_likelihood: np.ndarray) -> None:
@@ -339,7 +366,6 @@ class Engine:
 
     def _next_chunk(self, state: State) -> int:
         """How many frozen draws to make now: what is missing, as far as the budget goes."""
-        left = self._settings.max_likelihood_calls - self.target.n_likelihood
         n = len(state.certified)
         if n == 0:
             efficiency = max(state.efficiencies[-2:], default=0.1)
@@ -349,13 +375,12 @@ class Engine:
             efficiency = max(ess / n, 1e-3)
             missing = self._settings.n_effective - ess
         wanted = 1.1 * max(missing, 0.0) / max(efficiency, 0.02)
-        return int(np.clip(wanted, self._round_size, 4 * self._round_size).clip(0, max(left, 0)))
+        return min(int(np.clip(wanted, self._round_size, 4 * self._round_size)), self._left())
 
     def _needs_another_attempt(self, state: State, summary: Summary) -> bool:
         """Whether the frozen proposal misses too much for more draws of it to help."""
         n = len(state.certified)
-        left = self._settings.max_likelihood_calls - self.target.n_likelihood
-        if n < 2 * self._round_size or left < 2 * n:
+        if n < 2 * self._round_size or self._left() < 2 * n:
             return False
         return summary.pareto_k > k_threshold(n)
 

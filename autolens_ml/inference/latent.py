@@ -7,6 +7,7 @@ u = Phi(z) the prior over z is exactly N(0, I), so inference in z needs no Jacob
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,6 +74,33 @@ class LatentSpace:
         """
         h = _DERIVATIVE_STEP
         return (self.physical_from(z + h) - self.physical_from(z - h)) / (2.0 * h)
+
+
+def blocks_of(model: Any) -> list[np.ndarray]:
+    """Indices of parameters that belong to the same components of a model.
+
+    Parameters
+    ----------
+    model
+        An ``af.Model`` or ``af.Collection``.
+
+    Returns
+    -------
+    list of ndarray
+        One array of indices per set of owners, in the order of ``model.priors_ordered_by_id``:
+        the ellipticities of one light basis, the centre that two bases share, a shear.
+    """
+    index = {prior: i for i, prior in enumerate(model.priors_ordered_by_id)}
+    owners: dict[int, set] = defaultdict(set)
+    for path, prior in model.path_priors_tuples:
+        path = tuple(str(part) for part in path)
+        in_tuple = len(path) > 1 and path[-1].startswith(f"{path[-2]}_")
+        owners[index[prior]].add(path[:-2] if in_tuple else path[:-1])
+    blocks: dict[frozenset, list[int]] = defaultdict(list)
+    for i in sorted(owners):
+        blocks[frozenset(owners[i])].append(i)
+    # A block that is the whole model frees everything: that is the prior, which explains nothing.
+    return [np.array(block) for block in blocks.values() if len(block) < len(index)]
 
 
 def _values_from(prior: Any, unit: np.ndarray) -> np.ndarray:

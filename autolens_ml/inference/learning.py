@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import logsumexp
 
 from autolens_ml.inference.importance import effective_sample_size
 from autolens_ml.inference.mixture import (
@@ -17,9 +18,13 @@ from autolens_ml.inference.polish import Mode
 _DOFS = (4.0, 15.0, 100.0)
 _MAX_COMPONENTS = 12
 _EM_STEPS = 30
-_DEFENSIVE_SHARE = 0.1
-_DEFENSIVE_WIDTH = 2.0
-_DEFENSIVE_DOF = 4.0
+# How the draws of a proposal are shared out.
+_CORE_SHARE = 0.7
+_WHOLE_SHARE = 0.15  # one density with the moments of all samples: it cannot overfit
+_WIDE_SHARE = 0.05  # every component made wide and heavy-tailed
+_BLOCK_SHARE = 0.1  # one block of parameters from the prior, the rest as in the whole
+_WHOLE_DOF = 30.0
+_WIDE_DOF = 4.0
 # Modes whose Laplace evidence is this much below the best are noise to the posterior.
 _NEGLIGIBLE = 12.0
 # Laplace's evidence is rough, so no mode that is kept gets less than this share of the draws.
@@ -62,10 +67,20 @@ def tempered(log_weights: np.ndarray, least_ess: float) -> np.ndarray:
     return low * finite if low > 0.0 else 1e-9 * finite
 
 
+def clipped(log_weights: np.ndarray) -> np.ndarray:
+    """Log weights with the largest cut to sqrt(n) times the mean (Ionides 2008).
+
+    Only to learn from: single weights that dominate would make components of their own.
+    """
+    n = len(log_weights)
+    return np.minimum(log_weights, logsumexp(log_weights) - 0.5 * np.log(n))
+
+
 def learned_from(
     z: np.ndarray,
     log_weights: np.ndarray,
     current: StudentMixture,
+    blocks: list[np.ndarray],
     rng: np.random.Generator,
 ) -> tuple[StudentMixture, StudentMixture]:
     """The mixture that explains weighted samples best, and the proposal made of it.
@@ -82,38 +97,34 @@ def learned_from(
         Their log importance weights, shape (n,).
     current
         The mixture learned last.
+    blocks
+        Indices of parameters that belong together, see ``latent.blocks_of``.
     rng
         For the split and the starts of EM.
 
     Returns
     -------
     mixture, proposal
-        The mixture itself, and the proposal: slightly wider, with defensive components.
+        The mixture itself, and the proposal made of it by ``defended``.
     """
     dim = z.shape[1]
-    log_weights = tempered(log_weights, min(12.0 * dim, 0.25 * len(z)))
+    log_weights = tempered(clipped(log_weights), min(12.0 * dim, 0.25 * len(z)))
     weights = np.exp(log_weights - log_weights.max())
     used = weights > 1e-6
     z, weights = z[used], weights[used] / weights[used].sum()
     ess = effective_sample_size(np.log(weights))
     shrinkage = 2.0 * dim
-    fit = rng.random(len(z)) < 0.7
-    if fit.all() or not fit.any() or weights[~fit].sum() <= 0.0 or weights[fit].sum() <= 0.0:
-        fit = np.arange(len(z)) % 2 == 0
-
-    def score(mixture: StudentMixture) -> float:
-        held_out = weights[~fit] / weights[~fit].sum()
-        return float(held_out @ with_defence(mixture, z, weights).log_pdf(z[~fit]))
+    fit = _split(weights, rng)
 
     def trained(start: StudentMixture) -> tuple[float, StudentMixture]:
         mixture = start.fitted_to(z[fit], weights[fit], _EM_STEPS, shrinkage)
-        return score(mixture), mixture
+        proposal = defended(mixture, z[fit], weights[fit] / weights[fit].sum(), blocks)
+        held_out = weights[~fit] / weights[~fit].sum()
+        return float(held_out @ proposal.log_pdf(z[~fit])), mixture
 
-    candidates = [
-        trained(started_from(z[fit], weights[fit], 1, dof, rng)) for dof in _DOFS
-    ]
+    candidates = [trained(started_from(z[fit], weights[fit], 1, dof, rng)) for dof in _DOFS]
     dof = float(max(candidates, key=lambda c: c[0])[1].dofs[0])
-    candidates.append(trained(_with_dof(current, dof)))
+    candidates.append(trained(current.with_dof(dof)))
     largest = int(np.clip(ess / (5.0 * dim), 1, _MAX_COMPONENTS))
     size = 2
     while size <= largest:
@@ -121,28 +132,57 @@ def learned_from(
         size *= 2
     best = max(candidates, key=lambda c: c[0])[1]
     best = best.fitted_to(z, weights, _EM_STEPS, shrinkage)
-    return best, with_defence(best.widened(1.1), z, weights)
+    return best, defended(best, z, weights, blocks)
 
 
-def with_defence(mixture: StudentMixture, z: np.ndarray, weights: np.ndarray) -> StudentMixture:
-    """The mixture with a share of its draws from every component made wide and heavy-tailed."""
-    wide = StudentMixture(
-        mixture.weights,
-        mixture.means,
-        mixture.factors * np.sqrt(_DEFENSIVE_WIDTH),
-        np.full(mixture.size, _DEFENSIVE_DOF),
-    )
+def defended(
+    mixture: StudentMixture, z: np.ndarray, weights: np.ndarray, blocks: list[np.ndarray]
+) -> StudentMixture:
+    """A proposal that bounds the weights where ``mixture`` is too thin.
+
+    Beside the mixture, slightly widened: one density with the moments of all samples; every
+    component wide and heavy-tailed; and densities in which one block of parameters is drawn from
+    the prior, because a component that fades to nothing leaves its other parameters free.
+    """
     mean, covariance = weighted_moments(z, weights)
-    overall = StudentMixture.single(
-        mean, _DEFENSIVE_WIDTH * covariance + 1e-12 * np.eye(len(mean)), _DEFENSIVE_DOF
-    )
-    half = 0.5 * _DEFENSIVE_SHARE
-    return StudentMixture.joined(
-        [mixture, wide, overall], np.array([1.0 - _DEFENSIVE_SHARE, half, half])
-    )
+    covariance = covariance + 1e-14 * np.eye(len(mean))
+    whole = StudentMixture.single(mean, 1.1 * covariance, _WHOLE_DOF)
+    wide = mixture.widened(2.0).with_dof(_WIDE_DOF)
+    parts = [mixture.widened(1.1), whole, wide]
+    shares = [_CORE_SHARE, _WHOLE_SHARE, _WIDE_SHARE]
+    if blocks:
+        freed = [_freed(mean, covariance, block) for block in blocks]
+        log_pdf = np.stack([part.log_pdf(z) for part in freed], axis=-1)
+        others = StudentMixture.joined(parts, np.array(shares)).log_pdf(z)
+        parts += freed
+        shares += list(_BLOCK_SHARE * _earned(log_pdf, others, weights))
+    return StudentMixture.joined(parts, np.array(shares))
 
 
-def _with_dof(mixture: StudentMixture, dof: float) -> StudentMixture:
-    return StudentMixture(
-        mixture.weights, mixture.means, mixture.factors, np.full(mixture.size, dof)
-    )
+def _freed(mean: np.ndarray, covariance: np.ndarray, block: np.ndarray) -> StudentMixture:
+    """The whole with one block independent of the rest and as wide as the prior."""
+    mean, covariance = mean.copy(), covariance.copy()
+    mean[block] = 0.0
+    covariance[block, :] = 0.0
+    covariance[:, block] = 0.0
+    covariance[block, block] = 1.0
+    return StudentMixture.single(mean, covariance, _WHOLE_DOF)
+
+
+def _earned(log_pdf: np.ndarray, others: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Shares of the block densities: half evenly, half by what each explains of the samples."""
+    size = log_pdf.shape[1]
+    even = np.full(size, 1.0 / size)
+    log_all = np.column_stack([log_pdf + np.log(_BLOCK_SHARE / size), others])
+    rho = np.exp(log_pdf + np.log(_BLOCK_SHARE / size) - logsumexp(log_all, axis=1)[:, None])
+    explained = weights @ rho
+    total = explained.sum()
+    return 0.5 * even + 0.5 * (explained / total if total > 0.0 else even)
+
+
+def _split(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which samples to fit on; the rest, never without weight, judges the fit."""
+    fit = rng.random(len(weights)) < 0.7
+    if min(weights[fit].sum(), weights[~fit].sum()) > 0.0:
+        return fit
+    return np.arange(len(weights)) % 2 == 0

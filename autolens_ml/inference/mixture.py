@@ -66,9 +66,11 @@ class StudentMixture:
 
     def widened(self, factor: float) -> StudentMixture:
         """The same mixture with every scale matrix multiplied by ``factor``."""
-        return StudentMixture(
-            self.weights, self.means, self.factors * np.sqrt(factor), self.dofs
-        )
+        return StudentMixture(self.weights, self.means, self.factors * np.sqrt(factor), self.dofs)
+
+    def with_dof(self, dof: float) -> StudentMixture:
+        """The same mixture with ``dof`` degrees of freedom in every component."""
+        return StudentMixture(self.weights, self.means, self.factors, np.full(self.size, dof))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """``n`` independent draws, shape (n, D)."""

@@ -100,9 +100,7 @@ def _by_lbfgs(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndar
     return best[0], float(best[1])
 
 
-def _by_least_squares(
-    target: Target, z: np.ndarray, n_iterations: int
-) -> tuple[np.ndarray, float]:
+def _by_least_squares(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndarray, float]:
     start = float(target.log_posterior(z[None])[0])
     if not np.isfinite(start):
         return z, start

@@ -1,9 +1,8 @@
-"""The posterior an engine samples: a log likelihood in unit-normal latents, evaluated and counted."""
+"""The posterior an engine samples: a log likelihood in unit-normal latents, with counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -29,9 +28,6 @@ class Target:
     residuals
         Normalised residuals r of one vector of physical parameters, with
         ln L = constant - r.r / 2; ``None`` where there are none.
-    n_threads
-        Threads that evaluate a batch. Only compiled likelihoods, which release the interpreter,
-        gain from more than one. The values do not depend on it.
 
     Attributes
     ----------
@@ -45,7 +41,6 @@ class Target:
         log_likelihood: Callable[[np.ndarray], float],
         value_and_gradient: Callable[[np.ndarray], tuple[float, np.ndarray]] | None = None,
         residuals: Callable[[np.ndarray], np.ndarray] | None = None,
-        n_threads: int = 1,
     ) -> None:
         self.space = space
         self.dim = space.dim
@@ -54,7 +49,6 @@ class Target:
         self._log_likelihood = log_likelihood
         self._value_and_gradient = value_and_gradient
         self._residuals = residuals
-        self._n_threads = n_threads
 
     @property
     def has_gradient(self) -> bool:
@@ -70,12 +64,7 @@ class Target:
         """Log likelihoods, shape (n,), of latents of shape (n, dim); ``-inf`` where invalid."""
         physical = self.space.physical_from(z)
         self.n_likelihood += len(z)
-        if self._n_threads > 1 and len(z) > 1:
-            with ThreadPoolExecutor(self._n_threads) as pool:
-                values = np.array(list(pool.map(self._log_likelihood, physical)), dtype=float)
-        else:
-            values = np.array([self._log_likelihood(p) for p in physical], dtype=float)
-        return _validated(values)
+        return _validated(np.array([self._log_likelihood(p) for p in physical], dtype=float))
 
     def log_posterior(self, z: np.ndarray) -> np.ndarray:
         """ln L - |z|^2 / 2: the log posterior density up to a constant, shape (n,)."""
@@ -98,7 +87,7 @@ class Target:
         return value, gradient - z
 
     def residuals(self, z: np.ndarray) -> np.ndarray:
-        """Residuals of data and prior, shape (n_data + dim,): half their square is -ln posterior."""
+        """Residuals of data and prior, shape (n_data + dim,); -ln posterior is half their square."""
         if self._residuals is None:
             raise ValueError("this target has no residuals: check has_residuals first")
         self.n_likelihood += 1

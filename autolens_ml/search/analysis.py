@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from typing import Any
 
 import autofit as af
 import numpy as np
@@ -19,16 +17,13 @@ logger = logging.getLogger(__name__)
 _RESIDUAL_TOLERANCE = 1e-6
 
 
-def target_from(ctx: FitContext, number_of_cores: int = 1) -> Target:
+def target_from(ctx: FitContext) -> Target:
     """The posterior of a fit as a target over unit-normal latents.
 
     Parameters
     ----------
     ctx
         The context autofit hands a search: its model, likelihood and analysis.
-    number_of_cores
-        Threads for a compiled likelihood. A numpy likelihood holds the interpreter, so threads
-        would only slow it down.
     """
     space = LatentSpace.from_model(ctx.model)
     is_jax = bool(ctx.fitness.analysis.is_jax)
@@ -38,7 +33,6 @@ def target_from(ctx: FitContext, number_of_cores: int = 1) -> Target:
         ctx.fitness.call_wrap,
         _value_and_gradient(ctx, start) if is_jax else None,
         None if is_jax else _residuals(ctx, space),
-        n_threads=max(number_of_cores, min(2, os.cpu_count() or 1)) if is_jax else 1,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import autofit as af
@@ -11,16 +12,19 @@ import numpy as np
 from autofit.non_linear.analysis import Analysis
 from autofit.non_linear.checkpoint import PickleCheckpointer
 from autofit.non_linear.initializer import AbstractInitializer
+from autofit.non_linear.paths.null import NullPaths
 from autofit.non_linear.samples.adapter import RawSamples
 from autofit.non_linear.samples.nest import SamplesNest
 from autofit.non_linear.search import capabilities as cap
 from autofit.non_linear.search.abstract_search import NonLinearSearch
 from autofit.non_linear.search.fit_context import FitContext
 from autofit.non_linear.search.posterior_kind import WEIGHTED
+from autofit.tools.util import open_atomic
 
 from autolens_ml.exceptions import NetworkError
 from autolens_ml.inference.engine import Engine, Settings, Stage, State
 from autolens_ml.inference.importance import Status
+from autolens_ml.inference.latent import blocks_of
 from autolens_ml.inference.symmetry import candidate_exchanges
 from autolens_ml.search.analysis import target_from
 
@@ -30,6 +34,17 @@ _STAGE_TEXT = {
     Stage.CURVATURE: "measuring the curvature of the modes",
     Stage.ADAPT: "adapting the proposal",
     Stage.CERTIFY: "certifying with a frozen proposal",
+}
+
+_SUMMARY_LINES = {
+    "status": "Status of the result",
+    "log_evidence": "Log Evidence",
+    "log_evidence_error": "Log Evidence Error",
+    "ess": "Effective Sample Size",
+    "pareto_k": "Pareto k-hat",
+    "n_likelihood": "Likelihood Evaluations",
+    "n_gradient": "Gradient Evaluations",
+    "network": "Network",
 }
 
 
@@ -61,7 +76,7 @@ class CNN(NonLinearSearch):
     seed
         Same seed, same result.
     number_of_cores
-        Threads for a JAX likelihood.
+        Accepted as every autofit search does; the engine itself runs in one process.
 
     Raises
     ------
@@ -160,10 +175,11 @@ class CNN(NonLinearSearch):
     def run(self, ctx: FitContext) -> dict:
         """Rank, polish, adapt and certify; returns plain arrays and numbers."""
         engine = Engine(
-            target_from(ctx, self.number_of_cores),
+            target_from(ctx),
             _prior_draws(ctx.model.prior_count),
             Settings(self.n_effective, self.n_draws, self.n_polish, self.max_likelihood_calls),
             candidate_exchanges(ctx.model),
+            blocks_of(ctx.model),
         )
         if ctx.resume is not None:
             state = ctx.resume.load(ctx.paths)
@@ -202,9 +218,21 @@ class CNN(NonLinearSearch):
 
         A likelihood that JAX cannot differentiate is no error here: differences stand in.
         """
-        from dataclasses import replace
-
         return replace(super().execution_settings(analysis), uses_gradient=False)
+
+    def perform_update(self, *args: Any, **kwargs: Any) -> Any:
+        """autofit's update, with the status of the result first in ``search.summary``."""
+        samples = super().perform_update(*args, **kwargs)
+        info = samples.samples_info or {}
+        if isinstance(self.paths, NullPaths) or "status" not in info:
+            return samples
+        summary = Path(self.paths.output_path) / "search.summary"
+        if summary.is_file():
+            result = "\n".join(f"{label} = {info[key]}" for key, label in _SUMMARY_LINES.items())
+            text = summary.read_text()
+            with open_atomic(summary) as file:
+                file.write(f"{result}\n\n{text}")
+        return samples
 
     def _internal_from(self, engine: Engine, state: State, ctx: FitContext) -> dict:
         summary = engine.summary(state)
@@ -293,6 +321,3 @@ def _json_number(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return 1e99 if value > 0 else -1e99
     return value
-
-
-logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -7,6 +7,7 @@ from autolens_ml.applications.fit.dataset import imaging_from_fits
 from autolens_ml.applications.fit.demo import (
     DEMO_FITS,
     DEMO_MODEL,
+    demo_dataset,
     demo_truth,
     fit_demo,
     simulate_demo,
@@ -41,7 +42,7 @@ def test_truth_fits_the_shipped_image():
     import autolens as al
 
     truth = demo_truth()
-    dataset = imaging_from_fits(DEMO_FITS, mask_radius=truth["mask_radius"])
+    dataset = demo_dataset()
     model = model_from(DEMO_MODEL, mask_radius=truth["mask_radius"])
     names = model.model_component_and_parameter_names
     instance = model.instance_from_vector([truth["parameters"][name] for name in names])

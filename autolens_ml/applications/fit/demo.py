@@ -66,9 +66,19 @@ def simulate_demo() -> al.Imaging:
         noise_seed=truth["seed"],
     )
     grid = al.Grid2D.uniform(
-        shape_native=tuple(truth["shape_native"]), pixel_scales=scale, over_sample_size=4
+        shape_native=tuple(truth["shape_native"]),
+        pixel_scales=scale,
+        over_sample_size=truth["over_sample_size"],
     )
     return simulator.via_tracer_from(tracer=al.Tracer(galaxies=[lens, source]), grid=grid)
+
+
+def demo_dataset() -> al.Imaging:
+    """The shipped image, masked and over-sampled as it was simulated."""
+    truth = demo_truth()
+    dataset = imaging_from_fits(DEMO_FITS, mask_radius=truth["mask_radius"])
+    # Coarser than PyAutoLens's default of 4, in both: the demo is to be quick on any machine.
+    return dataset.apply_over_sampling(over_sample_size_lp=truth["over_sample_size"])
 
 
 def _demo_model(truth: dict[str, Any]) -> Any:
@@ -115,9 +125,8 @@ def fit_demo(
 ) -> FitReport:
     """Fit the demo lens, as `fit_imaging` does, with the truth beside each parameter."""
     truth = demo_truth()
-    dataset = imaging_from_fits(DEMO_FITS, mask_radius=truth["mask_radius"])
     return fit_imaging(
-        dataset,
+        demo_dataset(),
         _demo_model(truth),
         search=search,
         name="demo",
