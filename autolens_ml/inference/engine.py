@@ -36,6 +36,14 @@ _BARRIER = 0.5
 # Iterations of the rounds of polishing, each on a fraction of the starts of the one before.
 _POLISH_ITERATIONS = (20, 60, 400)
 _POLISH_FANS = (8, 2, 1)
+# A hop draws this many candidates and climbs from the best; hops end after some without a gain.
+_HOP_DRAWS = 32
+_HOP_CLIMBS = 2
+_HOP_JITTER = 0.03
+_HOP_ITERATIONS = 60
+_HOPS_WITHOUT_GAIN = 4
+# Local maxima this far below the best in log posterior are kept as modes of their own.
+_WORTH_KEEPING = 15.0
 # Shares of the budget that the first round of polishing, and all of it, may plan for.
 _FIRST_POLISH_SHARE = 0.1
 _POLISH_SHARE = 0.4
@@ -55,6 +63,7 @@ class Stage(StrEnum):
 
     RANK = "rank"
     POLISH = "polish"
+    HOP = "hop"
     CURVATURE = "curvature"
     ADAPT = "adapt"
     CERTIFY = "certify"
@@ -81,6 +90,8 @@ class State:
         Seed of the run: step k draws from the stream (entropy, k).
     draws, draw_log_posteriors : ndarray
         The ranked draws.
+    polish_round, hops_without_gain : int
+        How far the search for modes is.
     starts : list of (ndarray, float)
         Points under polish, with their log posteriors.
     pending : list of (ndarray, float)
@@ -111,6 +122,7 @@ class State:
     draws: np.ndarray | None = None
     draw_log_posteriors: np.ndarray | None = None
     polish_round: int = 0
+    hops_without_gain: int = 0
     starts: list = field(default_factory=list)
     pending: list = field(default_factory=list)
     modes: list[Mode] = field(default_factory=list)
@@ -197,6 +209,7 @@ class Engine:
         {
             Stage.RANK: self._rank,
             Stage.POLISH: self._polish,
+            Stage.HOP: self._hop,
             Stage.CURVATURE: self._curvature,
             Stage.ADAPT: self._adapt,
             Stage.CERTIFY: self._certify,
@@ -227,11 +240,9 @@ class Engine:
 
     def _polish(self, state: State, rng: np.random.Generator) -> None:
         start, _ = state.pending.pop(0)
-        budget = _POLISH_SHARE * self._settings.max_likelihood_calls
-        n_affordable = int(0.25 * budget / (self._settings.n_polish * self._iteration_cost))
-        n_iterations = min(_POLISH_ITERATIONS[state.polish_round], max(n_affordable, 1))
-        state.starts.append(polished(self.target, start, n_iterations))
-        if self.target.n_likelihood + self.target.n_gradient > budget:
+        n_iterations = self._affordable(_POLISH_ITERATIONS[state.polish_round])
+        state.starts.append(polished(self.target, start, n_iterations, rng))
+        if self._is_polish_spent():
             state.pending = []
         if state.pending:
             return
@@ -241,8 +252,58 @@ class Engine:
         if state.polish_round < len(_POLISH_FANS):
             state.pending = points[: _POLISH_FANS[state.polish_round] * self._settings.n_polish]
         else:
-            state.pending = points
+            state.starts = points
+            state.stage = Stage.HOP if points else Stage.DONE
+
+    def _hop(self, state: State, rng: np.random.Generator) -> None:
+        """Redraw some blocks of the best point, keep the rest, climb: does anything beat it?
+
+        A fit that found the lens light but a wrong lens, or a source without its lens, is stuck
+        for a gradient and one block away from better.
+        """
+        best, value = state.starts[0]
+        fresh = self._draw(_HOP_DRAWS, rng)
+        redrawn = np.stack([self._redrawn(rng) for _ in range(_HOP_DRAWS)])
+        near = best + _HOP_JITTER * rng.standard_normal(fresh.shape)
+        candidates = np.where(redrawn, fresh, near)
+        order = np.argsort(-self.target.log_posterior(candidates), kind="stable")
+        found = [
+            polished(self.target, candidates[i], self._affordable(_HOP_ITERATIONS), rng)
+            for i in order[:_HOP_CLIMBS]
+        ]
+        found = [point for point in found if point[1] > value - _WORTH_KEEPING]
+        if found and max(point[1] for point in found) > value + _BARRIER:
+            top = max(found, key=lambda point: point[1])
+            n_iterations = self._affordable(_POLISH_ITERATIONS[-1])
+            found.append(polished(self.target, top[0], n_iterations, rng))
+            state.hops_without_gain = 0
+        else:
+            state.hops_without_gain += 1
+        points = sorted(state.starts + found, key=lambda point: -point[1])
+        state.starts = self._distinct(points, state.relabellings)[: 2 * self._settings.n_polish]
+        if state.hops_without_gain >= _HOPS_WITHOUT_GAIN or self._is_polish_spent():
+            state.pending, state.starts = state.starts, []
             state.stage = Stage.CURVATURE
+
+    def _redrawn(self, rng: np.random.Generator) -> np.ndarray:
+        """Which parameters a hop draws anew: up to half of the blocks, or of the parameters."""
+        blocks = self._blocks or [np.array([i]) for i in range(self.target.dim)]
+        n = rng.integers(1, max(len(blocks) // 2, 1) + 1)
+        mask = np.zeros(self.target.dim, dtype=bool)
+        for i in rng.choice(len(blocks), size=n, replace=False):
+            mask[blocks[i]] = True
+        return mask
+
+    def _affordable(self, n_iterations: int) -> int:
+        """At most ``n_iterations`` of a climb, fewer where every one costs many likelihoods."""
+        share = 0.25 * _POLISH_SHARE * self._settings.max_likelihood_calls
+        return int(
+            np.clip(share / (self._settings.n_polish * self._iteration_cost), 1, n_iterations)
+        )
+
+    def _is_polish_spent(self) -> bool:
+        spent = self.target.n_likelihood + self.target.n_gradient
+        return spent > _POLISH_SHARE * self._settings.max_likelihood_calls
 
     def _distinct(self, points: list, relabellings: np.ndarray) -> list:
         """The best point of every basin, from points sorted best first."""
@@ -378,11 +439,17 @@ class Engine:
         return min(int(np.clip(wanted, self._round_size, 4 * self._round_size)), self._left())
 
     def _needs_another_attempt(self, state: State, summary: Summary) -> bool:
-        """Whether the frozen proposal misses too much for more draws of it to help."""
+        """Whether to learn from the frozen draws and freeze anew rather than to draw more.
+
+        That pays when the proposal misses something, or when what is missing would cost more
+        than all that was learned from so far.
+        """
         n = len(state.certified)
         if n < 2 * self._round_size or self._left() < 2 * n:
             return False
-        return summary.pareto_k > k_threshold(n)
+        efficiency = max(summary.ess / n, 1e-6)
+        missing = (self._settings.n_effective - summary.ess) / efficiency
+        return summary.pareto_k > k_threshold(n) or missing > len(state.z) + n
 
     def _clear_certified(self, state: State) -> None:
         state.certified = np.empty((0, self.target.dim))

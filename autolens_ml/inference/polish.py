@@ -13,6 +13,9 @@ from autolens_ml.inference.target import Target
 _BOUND = 8.0
 _CURVATURE_STEP = 1e-4
 _REJECTED = 1e30
+_LINE_SEARCH_FAILED = 2
+_KICK = 0.05
+_MAX_KICKS = 2
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,24 @@ class Mode:
         return float(np.sqrt(step @ np.linalg.solve(self.covariance, step)))
 
 
-def polished(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndarray, float]:
+def polished(
+    target: Target, z: np.ndarray, n_iterations: int, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
     """Climb from ``z``, shape (dim,), for at most ``n_iterations``.
 
     Least squares on the residuals where the likelihood has no exact gradient but residuals (it
     needs dim + 1 likelihoods an iteration), L-BFGS otherwise.
+
+    Parameters
+    ----------
+    target
+        The posterior.
+    z
+        The start, shape (dim,).
+    n_iterations
+        Iterations at most.
+    rng
+        For the steps away from singular points.
 
     Returns
     -------
@@ -58,7 +74,7 @@ def polished(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndarr
     z = np.clip(z, -_BOUND, _BOUND)
     if target.has_residuals and not target.has_gradient:
         return _by_least_squares(target, z, n_iterations)
-    return _by_lbfgs(target, z, n_iterations)
+    return _by_lbfgs(target, z, n_iterations, rng)
 
 
 def mode_at(target: Target, z: np.ndarray, log_posterior: float) -> Mode:
@@ -78,7 +94,9 @@ def mode_at(target: Target, z: np.ndarray, log_posterior: float) -> Mode:
     return Mode(z, log_posterior, (vectors / np.maximum(values, 1.0)) @ vectors.T)
 
 
-def _by_lbfgs(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndarray, float]:
+def _by_lbfgs(
+    target: Target, z: np.ndarray, n_iterations: int, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
     best = [z, -np.inf]
 
     def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -89,14 +107,20 @@ def _by_lbfgs(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndar
             best[:] = [point.copy(), value]
         return -value, -gradient
 
-    minimize(
-        negative,
-        z,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(-_BOUND, _BOUND)] * target.dim,
-        options={"maxiter": n_iterations, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-4},
-    )
+    for _ in range(_MAX_KICKS + 1):
+        fit = minimize(
+            negative,
+            z,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-_BOUND, _BOUND)] * target.dim,
+            options={"maxiter": n_iterations, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-4},
+        )
+        n_iterations -= fit.nit
+        if fit.status != _LINE_SEARCH_FAILED or n_iterations <= 0:
+            break
+        # A cuspy profile centred on a sub-pixel is a spike no line search leaves: step off it.
+        z = np.clip(best[0] + _KICK * rng.standard_normal(target.dim), -_BOUND, _BOUND)
     return best[0], float(best[1])
 
 

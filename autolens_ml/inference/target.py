@@ -87,7 +87,7 @@ class Target:
         return value, gradient - z
 
     def residuals(self, z: np.ndarray) -> np.ndarray:
-        """Residuals of data and prior, shape (n_data + dim,); -ln posterior is half their square."""
+        """Residuals of data and prior, shape (n_data + dim,): half their square is -ln p."""
         if self._residuals is None:
             raise ValueError("this target has no residuals: check has_residuals first")
         self.n_likelihood += 1

@@ -31,6 +31,7 @@ from autolens_ml.search.analysis import target_from
 _STAGE_TEXT = {
     Stage.RANK: "ranking {n_draws} draws (the likelihood compiles first)",
     Stage.POLISH: "polishing the best starts (the gradient compiles first)",
+    Stage.HOP: "looking for better modes",
     Stage.CURVATURE: "measuring the curvature of the modes",
     Stage.ADAPT: "adapting the proposal",
     Stage.CERTIFY: "certifying with a frozen proposal",
