@@ -1,25 +1,43 @@
-"""Neural inference for PyAutoLens, imported beside it: ``import autolens as al, autolens_ml as aml``.
+"""Neural inference for PyAutoLens: ``import autolens as al, autolens_ml as aml``.
 
-The public face of the package. Nothing here loads torch: networks are imported when they are used.
+The public face of the package. Every name is imported when it is first used, so neither this import
+nor ``autolens-ml --help`` waits for PyAutoLens, and nothing loads torch before a network is needed.
 """
+
+from importlib import import_module
+from typing import Any
 
 from autonerves import conf
 
-conf.instance.register(__file__)
-
-from autolens_ml.profiles import mass as mp
-from autolens_ml.profiles.mass.lattice import vortex_lattice
-from autolens_ml.profiles.mass.sheet import mass_sheet_transform
-from autolens_ml.search.cnn import CNN
-from autolens_ml.search.registry import register, search_entries
-
 __version__ = "0.1.0"
 
-__all__ = [
-    "CNN",
-    "mass_sheet_transform",
-    "mp",
-    "register",
-    "search_entries",
-    "vortex_lattice",
-]
+# Where each public name lives: a module, or a module and an attribute of it.
+_PUBLIC = {
+    "CNN": ("autolens_ml.search.cnn", "CNN"),
+    "mass_sheet_transform": ("autolens_ml.profiles.mass.sheet", "mass_sheet_transform"),
+    "mp": ("autolens_ml.profiles.mass", None),
+    "plot": ("autolens_ml.plot", None),
+    "register": ("autolens_ml.search.registry", "register"),
+    "search_entries": ("autolens_ml.search.registry", "search_entries"),
+    "vortex_lattice": ("autolens_ml.profiles.mass.lattice", "vortex_lattice"),
+}
+
+__all__ = sorted(_PUBLIC)
+
+# Behind the workspace's own config, which always wins, and before PyAutoLens's defaults.
+conf.instance.register(__file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    value = import_module(module)
+    if attribute is not None:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

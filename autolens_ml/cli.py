@@ -61,6 +61,10 @@ def fit(
         str | None, typer.Option(help="Name or number of the noise map's extension.")
     ] = None,
     mask_radius: Annotated[float, typer.Option(help="Radius of the mask in arcsec.")] = 3.0,
+    over_sampling: Annotated[
+        int | None,
+        typer.Option(help="Sub-pixels per side; by default 4, 2, 1 with distance from the centre."),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(help="sie+shear+mge, sie+shear+sersic, MODEL.json or script.py:function."),
@@ -87,6 +91,7 @@ def fit(
             hdu=hdu,
             psf_hdu=psf_hdu,
             noise_map_hdu=noise_map_hdu,
+            over_sample_size=over_sampling,
         )
         report = fit_imaging(
             dataset,

@@ -41,9 +41,13 @@ _HOP_DRAWS = 32
 _HOP_CLIMBS = 2
 _HOP_JITTER = 0.03
 _HOP_ITERATIONS = 60
-_HOPS_WITHOUT_GAIN = 4
+_HOPS_WITHOUT_GAIN = 8
 # Local maxima this far below the best in log posterior are kept as modes of their own.
 _WORTH_KEEPING = 15.0
+# How often the search for modes starts afresh when no mode explains the data.
+_MAX_RESTARTS = 3
+# Points this far below the best are not polished further: a hop may still find their mode.
+_HOPELESS = 3000.0
 # Shares of the budget that the first round of polishing, and all of it, may plan for.
 _FIRST_POLISH_SHARE = 0.1
 _POLISH_SHARE = 0.4
@@ -90,8 +94,10 @@ class State:
         Seed of the run: step k draws from the stream (entropy, k).
     draws, draw_log_posteriors : ndarray
         The ranked draws.
-    polish_round, hops_without_gain : int
+    polish_round, hops_without_gain, restarts : int
         How far the search for modes is.
+    found : list of (ndarray, float)
+        What earlier starts of the search for modes found.
     starts : list of (ndarray, float)
         Points under polish, with their log posteriors.
     pending : list of (ndarray, float)
@@ -123,6 +129,8 @@ class State:
     draw_log_posteriors: np.ndarray | None = None
     polish_round: int = 0
     hops_without_gain: int = 0
+    restarts: int = 0
+    found: list = field(default_factory=list)
     starts: list = field(default_factory=list)
     pending: list = field(default_factory=list)
     modes: list[Mode] = field(default_factory=list)
@@ -236,7 +244,12 @@ class Engine:
             (state.draws[i], float(state.draw_log_posteriors[i]))
             for i in np.flatnonzero(finite)[:n]
         ]
-        state.stage = Stage.POLISH if state.pending else Stage.DONE
+        if state.pending:
+            state.stage = Stage.POLISH
+        elif state.found:
+            self._end_search_for_modes(state)
+        else:
+            state.stage = Stage.DONE
 
     def _polish(self, state: State, rng: np.random.Generator) -> None:
         start, _ = state.pending.pop(0)
@@ -249,11 +262,12 @@ class Engine:
         points = self._distinct(sorted(state.starts, key=lambda p: -p[1]), state.relabellings)
         state.starts = []
         state.polish_round += 1
-        if state.polish_round < len(_POLISH_FANS):
-            state.pending = points[: _POLISH_FANS[state.polish_round] * self._settings.n_polish]
+        if state.polish_round < len(_POLISH_FANS) and points:
+            n = _POLISH_FANS[state.polish_round] * self._settings.n_polish
+            state.pending = [p for p in points[:n] if p[1] > points[0][1] - _HOPELESS]
         else:
             state.starts = points
-            state.stage = Stage.HOP if points else Stage.DONE
+            state.stage = Stage.HOP
 
     def _hop(self, state: State, rng: np.random.Generator) -> None:
         """Redraw some blocks of the best point, keep the rest, climb: does anything beat it?
@@ -282,13 +296,27 @@ class Engine:
         points = sorted(state.starts + found, key=lambda point: -point[1])
         state.starts = self._distinct(points, state.relabellings)[: 2 * self._settings.n_polish]
         if state.hops_without_gain >= _HOPS_WITHOUT_GAIN or self._is_polish_spent():
-            state.pending, state.starts = state.starts, []
-            state.stage = Stage.CURVATURE
+            self._end_search_for_modes(state)
+
+    def _end_search_for_modes(self, state: State) -> None:
+        """Go on with the modes found, or start afresh where none explains the data."""
+        points = sorted(state.found + state.starts, key=lambda point: -point[1])
+        state.starts, state.polish_round, state.hops_without_gain = [], 0, 0
+        z, value = points[0]
+        implausible = value + 0.5 * float(z @ z) < self.target.plausible_log_likelihood
+        if implausible and state.restarts < _MAX_RESTARTS and not self._is_polish_spent():
+            state.found = points
+            state.restarts += 1
+            state.stage = Stage.RANK
+            return
+        state.found = []
+        state.pending = self._distinct(points, state.relabellings)[: 2 * self._settings.n_polish]
+        state.stage = Stage.CURVATURE
 
     def _redrawn(self, rng: np.random.Generator) -> np.ndarray:
-        """Which parameters a hop draws anew: up to half of the blocks, or of the parameters."""
+        """Which parameters a hop draws anew: some blocks, or some parameters, but not all."""
         blocks = self._blocks or [np.array([i]) for i in range(self.target.dim)]
-        n = rng.integers(1, max(len(blocks) // 2, 1) + 1)
+        n = rng.integers(1, max(len(blocks) - 1, 1) + 1)
         mask = np.zeros(self.target.dim, dtype=bool)
         for i in rng.choice(len(blocks), size=n, replace=False):
             mask[blocks[i]] = True
@@ -447,9 +475,11 @@ class Engine:
         n = len(state.certified)
         if n < 2 * self._round_size or self._left() < 2 * n:
             return False
+        if summary.pareto_k > k_threshold(n):
+            return True
         efficiency = max(summary.ess / n, 1e-6)
         missing = (self._settings.n_effective - summary.ess) / efficiency
-        return summary.pareto_k > k_threshold(n) or missing > len(state.z) + n
+        return efficiency < _GOOD_EFFICIENCY and missing > len(state.z) + n
 
     def _clear_certified(self, state: State) -> None:
         state.certified = np.empty((0, self.target.dim))

@@ -121,6 +121,8 @@ def _by_lbfgs(
             break
         # A cuspy profile centred on a sub-pixel is a spike no line search leaves: step off it.
         z = np.clip(best[0] + _KICK * rng.standard_normal(target.dim), -_BOUND, _BOUND)
+    if not np.isfinite(best[1]):  # no usable gradient at the start
+        return best[0], float(target.log_posterior(best[0][None])[0])
     return best[0], float(best[1])
 
 

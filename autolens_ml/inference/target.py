@@ -28,6 +28,9 @@ class Target:
     residuals
         Normalised residuals r of one vector of physical parameters, with
         ln L = constant - r.r / 2; ``None`` where there are none.
+    plausible_log_likelihood
+        A best fit below this does not explain the data: worth looking for a better mode. It
+        never changes a result.
 
     Attributes
     ----------
@@ -41,11 +44,13 @@ class Target:
         log_likelihood: Callable[[np.ndarray], float],
         value_and_gradient: Callable[[np.ndarray], tuple[float, np.ndarray]] | None = None,
         residuals: Callable[[np.ndarray], np.ndarray] | None = None,
+        plausible_log_likelihood: float = -np.inf,
     ) -> None:
         self.space = space
         self.dim = space.dim
         self.n_likelihood = 0
         self.n_gradient = 0
+        self.plausible_log_likelihood = plausible_log_likelihood
         self._log_likelihood = log_likelihood
         self._value_and_gradient = value_and_gradient
         self._residuals = residuals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import autofit as af
 import numpy as np
@@ -15,6 +16,7 @@ from autolens_ml.inference.target import Target
 logger = logging.getLogger(__name__)
 
 _RESIDUAL_TOLERANCE = 1e-6
+_POOR_CHI_SQUARED = 2.0
 
 
 def target_from(ctx: FitContext) -> Target:
@@ -33,7 +35,19 @@ def target_from(ctx: FitContext) -> Target:
         ctx.fitness.call_wrap,
         _value_and_gradient(ctx, start) if is_jax else None,
         None if is_jax else _residuals(ctx, space),
+        plausible_log_likelihood=_plausible_log_likelihood(ctx.fitness.analysis),
     )
+
+
+def _plausible_log_likelihood(analysis: Any) -> float:
+    """The log likelihood at a chi-squared of two per datum; ``-inf`` where no noise map tells."""
+    noise_map = getattr(getattr(analysis, "dataset", None), "noise_map", None)
+    if noise_map is None:
+        return -np.inf
+    noise = np.ravel(np.asarray(noise_map))
+    noise = np.concatenate([noise.real, noise.imag]) if np.iscomplexobj(noise) else noise
+    noise = noise[np.isfinite(noise) & (noise > 0.0)]
+    return float(-0.5 * np.sum(_POOR_CHI_SQUARED + np.log(2.0 * np.pi * noise**2)))
 
 
 def _value_and_gradient(

@@ -221,6 +221,19 @@ class CNN(NonLinearSearch):
         """
         return replace(super().execution_settings(analysis), uses_gradient=False)
 
+    def plot_results(self, samples: Any) -> None:
+        """One corner plot of the main parameters, in seconds whatever the number of samples.
+
+        Switched by the same key of ``plots_search.nest`` as autofit's own, which takes minutes.
+        """
+        if WEIGHTED.should_plot("corner_anesthetic", default=True):
+            from autolens_ml.plot import corner  # matplotlib and corner: only when drawn
+
+            corner(samples, self.paths.image_path / "search" / "corner.png")
+
+    def plot_latent_results(self, samples: Any) -> None:
+        """None: autofit's plot of latent parameters takes minutes; their values are written."""
+
     def perform_update(self, *args: Any, **kwargs: Any) -> Any:
         """autofit's update, with the status of the result first in ``search.summary``."""
         samples = super().perform_update(*args, **kwargs)
@@ -271,6 +284,11 @@ class CNN(NonLinearSearch):
         }
         if summary.status is Status.FAILED:
             self._warn_failed(info)
+        elif log_likelihood[used].max() < engine.target.plausible_log_likelihood:
+            self.logger.warning(
+                "The best fit found leaves a chi-squared above two per datum: the model may not "
+                "describe these data, or a better mode was missed (raise n_draws, narrow priors)."
+            )
         return {
             "parameters": space.physical_from(z[used]),
             "log_likelihood": log_likelihood[used],

@@ -263,6 +263,7 @@ def imaging_from_fits(
     hdu: str | int | None = None,
     psf_hdu: str | int | None = None,
     noise_map_hdu: str | int | None = None,
+    over_sample_size: int | None = None,
 ) -> al.Imaging:
     """Read, check and mask an imaging dataset.
 
@@ -281,6 +282,9 @@ def imaging_from_fits(
         ``VIS_RMS``).
     hdu, psf_hdu, noise_map_hdu
         Name or number of an extension, where its name does not give it away.
+    over_sample_size
+        Sub-pixels per side in every pixel; by default 4 within 0.3 arcsec of the centre, 2 within
+        0.6 and 1 beyond, the choice of PyAutoLens's own scripts.
 
     Returns
     -------
@@ -297,6 +301,8 @@ def imaging_from_fits(
     DataWarning
         If the PSF did not sum to 1 within 1 per cent.
     """
+    if over_sample_size is not None and over_sample_size < 1:
+        raise DataError(f"over-sampling of {over_sample_size}; set --over-sampling to 1 or more")
     image = _data_extension(
         Path(data), None if hdu is None else str(hdu), band.strip().upper() if band else None
     )
@@ -333,7 +339,20 @@ def imaging_from_fits(
         # words.
         check_noise_map=False,
     )
-    return dataset.apply_mask(mask=mask)
+    dataset = dataset.apply_mask(mask=mask)
+    return dataset.apply_over_sampling(
+        over_sample_size_lp=over_sample_size or _adaptive_over_sample_size(dataset)
+    )
+
+
+def _adaptive_over_sample_size(dataset: al.Imaging) -> al.Array2D:
+    """Sub-pixels per side: fine where the lens galaxy peaks, as PyAutoLens's own scripts choose."""
+    return al.util.over_sample.over_sample_size_via_radial_bins_from(
+        grid=dataset.grid,
+        sub_size_list=[4, 2, 1],
+        radial_list=[0.3, 0.6],
+        centre_list=[(0.0, 0.0)],
+    )
 
 
 def _path(path: str | Path | None) -> Path | None:
