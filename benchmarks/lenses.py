@@ -10,7 +10,8 @@ from pathlib import Path
 import autofit as af
 import autolens as al
 import numpy as np
-from astropy.io import fits
+
+from autolens_ml.applications.fit import imaging_from_fits, model_from
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 EUCLID_FILE = "euclid_q1_102018665.fits"
@@ -246,39 +247,10 @@ def simulated(name: str) -> Lens:
 
 def euclid() -> Lens:
     """Load the real Euclid lens with the model a lens modeller fits to it."""
-    path = SHARED_DATA / EUCLID_FILE
-    with fits.open(path) as hdus:
-        hdu = {name: hdus.index_of(f"VIS_{name}") for name in ("BGSUB", "PSF", "RMS")}
-    dataset = al.Imaging.from_fits(
-        data_path=path,
-        data_hdu=hdu["BGSUB"],
-        psf_path=path,
-        psf_hdu=hdu["PSF"],
-        noise_map_path=path,
-        noise_map_hdu=hdu["RMS"],
-        pixel_scales=0.1,
-    )
-    mask = al.Mask2D.circular(shape_native=dataset.shape_native, pixel_scales=0.1, radius=3.0)
-    light = al.model_util.mge_model_from(mask_radius=3.0, total_gaussians=20, gaussian_per_basis=2)
-    source = al.model_util.mge_model_from(
-        mask_radius=3.0, total_gaussians=20, centre_prior_is_uniform=False
-    )
-    model = af.Collection(
-        galaxies=af.Collection(
-            lens=af.Model(
-                al.Galaxy,
-                redshift=0.5,
-                bulge=light,
-                mass=af.Model(al.mp.Isothermal),
-                shear=af.Model(al.mp.ExternalShear),
-            ),
-            source=af.Model(al.Galaxy, redshift=1.0, bulge=source),
-        )
-    )
     return Lens(
         "real: Euclid Q1 102018665, VIS, non-negative multi-Gaussian light",
-        dataset.apply_mask(mask=mask),
-        model,
+        imaging_from_fits(SHARED_DATA / EUCLID_FILE, band="VIS", mask_radius=3.0),
+        model_from("sie+shear+mge", mask_radius=3.0),
         truth={},
         batched=False,
         exchangeable=("galaxies", "lens", "bulge"),

@@ -41,7 +41,9 @@ def _cnn(seed: int) -> Callable[[bool], Any]:
     def make(batched: bool) -> Any:
         import autolens_ml as aml
 
-        return aml.CNN(name="cnn", network=None, seed=seed)
+        # The real lens: what `autolens-ml fit` asks for, its heavy tails need the larger budget.
+        larger = {} if batched else {"n_effective": 1000, "max_likelihood_calls": 60_000}
+        return aml.CNN(name="cnn", network=None, seed=seed, **larger)
 
     return make
 

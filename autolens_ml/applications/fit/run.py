@@ -25,9 +25,8 @@ COMPILING = "compiling the likelihood (up to a minute the first time)"
 def _cnn(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
     from autolens_ml.search.cnn import CNN
 
-    if max_likelihood_calls is not None:
-        common["max_likelihood_calls"] = max_likelihood_calls
-    return CNN(**common)
+    # Half the default effective samples, three times the budget: real lenses have heavy tails.
+    return CNN(n_effective=1000, max_likelihood_calls=max_likelihood_calls or 60_000, **common)
 
 
 def _nautilus(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
