@@ -36,6 +36,9 @@ _BARRIER = 0.5
 # Iterations of the rounds of polishing, each on a fraction of the starts of the one before.
 _POLISH_ITERATIONS = (20, 60, 400)
 _POLISH_FANS = (8, 2, 1)
+_STARTS_PER_DIMENSION = 6
+# Gains in log posterior at which a climb ends: of starts that compete, and of a mode.
+_COARSE, _FINE = 0.1, 1e-3
 # A hop draws this many candidates and climbs from the best; hops end after some without a gain.
 _HOP_DRAWS = 32
 _HOP_CLIMBS = 2
@@ -236,6 +239,7 @@ class Engine:
         state.draws, state.draw_log_posteriors = z[order], log_posterior[order]
         state.relabellings = confirmed_relabellings(self.target, self._exchanges, state.draws)
         n_most = _POLISH_FANS[0] * self._settings.n_polish
+        n_most = min(n_most, max(_STARTS_PER_DIMENSION * self.target.dim, n_most // 4))
         budget = _FIRST_POLISH_SHARE * self._settings.max_likelihood_calls
         n_affordable = int(budget / (_POLISH_ITERATIONS[0] * self._iteration_cost))
         n = int(np.clip(n_affordable, 1, n_most))
@@ -254,7 +258,9 @@ class Engine:
     def _polish(self, state: State, rng: np.random.Generator) -> None:
         start, _ = state.pending.pop(0)
         n_iterations = self._affordable(_POLISH_ITERATIONS[state.polish_round])
-        state.starts.append(polished(self.target, start, n_iterations, rng))
+        is_last = state.polish_round == len(_POLISH_FANS) - 1
+        tolerance = _FINE if is_last else _COARSE
+        state.starts.append(polished(self.target, start, n_iterations, rng, tolerance))
         if self._is_polish_spent():
             state.pending = []
         if state.pending:
@@ -282,20 +288,21 @@ class Engine:
         candidates = np.where(redrawn, fresh, near)
         order = np.argsort(-self.target.log_posterior(candidates), kind="stable")
         found = [
-            polished(self.target, candidates[i], self._affordable(_HOP_ITERATIONS), rng)
+            polished(self.target, candidates[i], self._affordable(_HOP_ITERATIONS), rng, _COARSE)
             for i in order[:_HOP_CLIMBS]
         ]
         found = [point for point in found if point[1] > value - _WORTH_KEEPING]
         if found and max(point[1] for point in found) > value + _BARRIER:
             top = max(found, key=lambda point: point[1])
             n_iterations = self._affordable(_POLISH_ITERATIONS[-1])
-            found.append(polished(self.target, top[0], n_iterations, rng))
+            found.append(polished(self.target, top[0], n_iterations, rng, _FINE))
             state.hops_without_gain = 0
         else:
             state.hops_without_gain += 1
         points = sorted(state.starts + found, key=lambda point: -point[1])
         state.starts = self._distinct(points, state.relabellings)[: 2 * self._settings.n_polish]
-        if state.hops_without_gain >= _HOPS_WITHOUT_GAIN or self._is_polish_spent():
+        n_hops = min(_HOPS_WITHOUT_GAIN, self.target.dim)
+        if state.hops_without_gain >= n_hops or self._is_polish_spent():
             self._end_search_for_modes(state)
 
     def _end_search_for_modes(self, state: State) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares, minimize
+from scipy.optimize import OptimizeResult, least_squares, minimize
 
 from autolens_ml.inference.target import Target
 
@@ -48,7 +48,11 @@ class Mode:
 
 
 def polished(
-    target: Target, z: np.ndarray, n_iterations: int, rng: np.random.Generator
+    target: Target,
+    z: np.ndarray,
+    n_iterations: int,
+    rng: np.random.Generator,
+    tolerance: float = 1e-3,
 ) -> tuple[np.ndarray, float]:
     """Climb from ``z``, shape (dim,), for at most ``n_iterations``.
 
@@ -65,6 +69,8 @@ def polished(
         Iterations at most.
     rng
         For the steps away from singular points.
+    tolerance
+        A step that gains less than this in the log posterior is the last.
 
     Returns
     -------
@@ -74,7 +80,7 @@ def polished(
     z = np.clip(z, -_BOUND, _BOUND)
     if target.has_residuals and not target.has_gradient:
         return _by_least_squares(target, z, n_iterations)
-    return _by_lbfgs(target, z, n_iterations, rng)
+    return _by_lbfgs(target, z, n_iterations, rng, tolerance)
 
 
 def mode_at(target: Target, z: np.ndarray, log_posterior: float) -> Mode:
@@ -95,7 +101,11 @@ def mode_at(target: Target, z: np.ndarray, log_posterior: float) -> Mode:
 
 
 def _by_lbfgs(
-    target: Target, z: np.ndarray, n_iterations: int, rng: np.random.Generator
+    target: Target,
+    z: np.ndarray,
+    n_iterations: int,
+    rng: np.random.Generator,
+    tolerance: float,
 ) -> tuple[np.ndarray, float]:
     best = [z, -np.inf]
 
@@ -114,7 +124,8 @@ def _by_lbfgs(
             jac=True,
             method="L-BFGS-B",
             bounds=[(-_BOUND, _BOUND)] * target.dim,
-            options={"maxiter": n_iterations, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-4},
+            callback=_Stop(tolerance),
+            options={"maxiter": n_iterations, "maxcor": 20, "ftol": 0.0, "gtol": 1e-4},
         )
         n_iterations -= fit.nit
         if fit.status != _LINE_SEARCH_FAILED or n_iterations <= 0:
@@ -124,6 +135,22 @@ def _by_lbfgs(
     if not np.isfinite(best[1]):  # no usable gradient at the start
         return best[0], float(target.log_posterior(best[0][None])[0])
     return best[0], float(best[1])
+
+
+class _Stop:
+    """Ends a climb after two steps in a row that gain less than a tolerance."""
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
+        self._value = np.inf
+        self._n_small = 0
+
+    def __call__(self, intermediate_result: OptimizeResult) -> None:
+        gain = self._value - intermediate_result.fun
+        self._value = intermediate_result.fun
+        self._n_small = self._n_small + 1 if gain < self._tolerance else 0
+        if self._n_small >= 2:
+            raise StopIteration
 
 
 def _by_least_squares(target: Target, z: np.ndarray, n_iterations: int) -> tuple[np.ndarray, float]:

@@ -116,7 +116,7 @@ def test_calibration_test_on_exact_posteriors():
         assert np.all(p_values(ranks[kind]) < 1e-5)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "at-wall"])
+@pytest.mark.parametrize("name", ["gaussian", pytest.param("at-wall", marks=pytest.mark.slow)])
 def test_stated_errors_of_the_log_evidence(name):
     """Over repeats, (ln Z - truth) / error has mean zero and a root mean square of one."""
     problem = {"gaussian": problems.gaussian(3, 0.2), "at-wall": problems.at_wall(2)}[name]
@@ -129,3 +129,16 @@ def test_stated_errors_of_the_log_evidence(name):
         pulls.append((summary.log_evidence - problem.log_evidence) / summary.log_evidence_error)
     assert 0.7 < np.sqrt(np.mean(np.square(pulls))) < 1.5
     assert abs(np.mean(pulls)) < 4.0 / np.sqrt(len(pulls))
+
+
+@pytest.mark.slow
+def test_stated_errors_on_a_curved_posterior():
+    """The same where proposals fit less well, with the default settings."""
+    problem = problems.banana(2)
+    target = problem.target()
+    pulls = []
+    for seed in range(12, 32):
+        summary = problems.run(target, seed).summary
+        pulls.append((summary.log_evidence - problem.log_evidence) / summary.log_evidence_error)
+    assert np.max(np.abs(pulls)) < 4.0
+    assert 0.6 < np.sqrt(np.mean(np.square(pulls))) < 1.6

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from autolens_ml.inference.importance import Status
 from tests.inference import problems
@@ -59,8 +60,9 @@ def test_gradients_of_the_problems(name):
         np.testing.assert_allclose(gradient, expected, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "seed"), [(name, 1) for name in CASES] + [(name, 2) for name in CASES if "2d" in name]
+)
 def test_log_evidence(name, seed, results):
     """The log evidence is right within a stated error that is small."""
     summary = results(name, seed).summary
@@ -107,13 +109,6 @@ def test_width_of_the_funnel(name, results):
     """The neck, a variance that no other parameter reports, is N(0, 1.5)."""
     run = results(name, 1)
     v = run.samples[:, 0]
-    for values, expected in ((v, 0.0), (v**2, 2.25), ((v < -1.5), stats_below(-1.0))):
+    for values, expected in ((v, 0.0), (v**2, 2.25), ((v < -1.5), ndtr(-1.0))):
         value, error = run.expectation(values.astype(float))
         assert abs(value - expected) < N_SIGMA * error
-
-
-def stats_below(z):
-    """Return the standard normal cumulative."""
-    from scipy.special import ndtr
-
-    return ndtr(z)

@@ -6,6 +6,7 @@ import autofit as af
 import autolens as al
 import numpy as np
 import pytest
+from scipy.special import ndtr, ndtri
 
 from autolens_ml.inference.latent import LatentSpace, blocks_of
 from autolens_ml.inference.target import Target
@@ -53,8 +54,6 @@ def test_physical_values_are_those_of_autofit(name):
     model = model_with(name)
     space = LatentSpace.from_model(model)
     unit = np.random.default_rng(0).uniform(1e-4, 1.0 - 1e-4, (40, 2))
-    from scipy.special import ndtri
-
     expected = [model.vector_from_unit_vector(list(u)) for u in unit]
     np.testing.assert_allclose(space.physical_from(ndtri(unit)), expected, rtol=1e-9, atol=1e-14)
 
@@ -109,8 +108,6 @@ def test_derivative_is_the_analytic_one(name, derivative):
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_prior_that_takes_scalars_only(prior, n):
     """Beside one of autofit, and alone; for many points and for one."""
-    from scipy.special import ndtr
-
     z = np.random.default_rng(3).normal(size=(n, 2))
     expected = np.array([[prior.value_for(float(ndtr(v))) for v in row] for row in z])
     alone = LatentSpace([prior, prior]).physical_from(z)
@@ -136,7 +133,8 @@ def test_target_with_a_prior_that_takes_scalars_only():
 def test_names_are_model_paths():
     """In autofit's order, which is that of creation and not of the model."""
     offset, slope = af.UniformPrior(0.0, 1.0), af.UniformPrior(0.0, 1.0)
-    model = af.Collection(first=af.Model(Line, slope=slope, offset=offset), second=Line)
+    second = af.Model(Line, slope=af.UniformPrior(0.0, 1.0), offset=af.GaussianPrior(0.0, 1.0))
+    model = af.Collection(first=af.Model(Line, slope=slope, offset=offset), second=second)
     space = LatentSpace.from_model(model)
     assert space.names[:2] == ("first.offset", "first.slope")
     assert set(space.names[2:]) == {"second.slope", "second.offset"}
@@ -188,8 +186,6 @@ def test_a_block_is_never_the_whole_model():
 
 def test_lens_model_maps_like_autofit():
     """All default priors of a real model at once."""
-    from scipy.special import ndtri
-
     model = lens_model()
     unit = np.random.default_rng(5).uniform(0.01, 0.99, (10, model.prior_count))
     expected = [model.vector_from_unit_vector(list(u)) for u in unit]
