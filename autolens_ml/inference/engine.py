@@ -17,6 +17,7 @@ from enum import StrEnum
 
 import numpy as np
 from scipy.special import logsumexp
+from threadpoolctl import threadpool_limits
 
 from autolens_ml.inference.importance import (
     Status,
@@ -61,6 +62,7 @@ _IMPROVEMENT = 1.15
 _LEARNED_ESS = 40.0
 _GOOD_EFFICIENCY = 0.4
 _ADAPTATION_SHARE = 0.5
+_CONFIRMATION = 1.5
 _MARGINAL_ESS = 100.0
 _MARGINAL_K = 1.0
 
@@ -121,6 +123,8 @@ class State:
         Likelihoods spent when the adaptation began.
     attempt : int
         How often a frozen proposal was tried.
+    n_confirm : int
+        Frozen draws at which good figures are judged again; 0 until they were good once.
     """
 
     entropy: int
@@ -150,6 +154,7 @@ class State:
     certified_log_likelihood: np.ndarray | None = None
     certified_log_weights: np.ndarray | None = None
     attempt: int = 0
+    n_confirm: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,9 +212,11 @@ class Engine:
         save: Callable[[State], None] = lambda state: None,
     ) -> State:
         """Advance ``state`` to its end; ``save`` is called after every step."""
-        while state.stage is not Stage.DONE:
-            self.advance(state)
-            save(state)
+        # The matrices are small: threads of the linear algebra cost far more than they give.
+        with threadpool_limits(1, user_api="blas"):
+            while state.stage is not Stage.DONE:
+                self.advance(state)
+                save(state)
         return state
 
     def advance(self, state: State) -> None:
@@ -451,7 +458,13 @@ class Engine:
         )
         state.certified_log_weights = np.concatenate([state.certified_log_weights, log_weights])
         summary = self.summary(state)
-        if summary.status is Status.CONVERGED:
+        n = len(state.certified)
+        # To stop at the first sight of good figures would favour draws that missed a tail: they
+        # must still be good at a number of draws fixed now.
+        first_look = self._settings.n_effective / _CONFIRMATION
+        if state.n_confirm == 0 and summary.ess >= first_look and self._is_trusted(summary, n):
+            state.n_confirm = int(_CONFIRMATION * n)
+        if summary.status is Status.CONVERGED and n >= state.n_confirm > 0:
             state.stage = Stage.DONE
         elif self._needs_another_attempt(state, summary):
             self._teach(state, state.certified, state.certified_log_likelihood)
@@ -463,9 +476,11 @@ class Engine:
     def _next_chunk(self, state: State) -> int:
         """How many frozen draws to make now: what is missing, as far as the budget goes."""
         n = len(state.certified)
+        if n < state.n_confirm:
+            return min(state.n_confirm - n, self._left())
         if n == 0:
             efficiency = max(state.efficiencies[-2:], default=0.1)
-            missing = self._settings.n_effective
+            missing = self._settings.n_effective / _CONFIRMATION
         else:
             ess = effective_sample_size(state.certified_log_weights)
             efficiency = max(ess / n, 1e-3)
@@ -482,13 +497,18 @@ class Engine:
         n = len(state.certified)
         if n < 2 * self._round_size or self._left() < 2 * n:
             return False
-        if summary.pareto_k > k_threshold(n):
+        if not self._is_trusted(summary, n):
             return True
         efficiency = max(summary.ess / n, 1e-6)
         missing = (self._settings.n_effective - summary.ess) / efficiency
         return efficiency < _GOOD_EFFICIENCY and missing > len(state.z) + n
 
+    @staticmethod
+    def _is_trusted(summary: Summary, n: int) -> bool:
+        return summary.pareto_k <= k_threshold(n)
+
     def _clear_certified(self, state: State) -> None:
+        state.n_confirm = 0
         state.certified = np.empty((0, self.target.dim))
         state.certified_log_likelihood = np.empty(0)
         state.certified_log_weights = np.empty(0)

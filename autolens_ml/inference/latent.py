@@ -108,6 +108,10 @@ def _values_from(prior: Any, unit: np.ndarray) -> np.ndarray:
     if isinstance(prior, af.UniformPrior):  # its numpy path rounds, and takes scalars only
         return prior.lower_limit + prior.width * unit
     try:
-        return np.asarray(prior.value_for(unit), dtype=float)
-    except (TypeError, ValueError):  # a prior that takes scalars only
-        return np.array([prior.value_for(value) for value in unit], dtype=float)
+        values = np.asarray(prior.value_for(unit), dtype=float)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape == unit.shape:
+        return values
+    # A prior that takes scalars only.
+    return np.array([prior.value_for(float(value)) for value in unit], dtype=float)

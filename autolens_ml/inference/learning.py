@@ -16,12 +16,14 @@ from autolens_ml.inference.polish import Mode
 # Degrees of freedom tried: heavy tails cost dearly in many dimensions (at D = 17 a mixture with
 # 6 needs twice the draws of one with 100 on a near-Gaussian posterior), so they must be earned.
 _DOFS = (4.0, 15.0, 100.0)
+# Samples say little of the tails they do not reach: lighter ones need this much in log density.
+_TAIL_INSURANCE = 0.05
 _MAX_COMPONENTS = 12
 _EM_STEPS = 30
 # How the draws of a proposal are shared out.
-_CORE_SHARE = 0.7
+_CORE_SHARE = 0.6
 _WHOLE_SHARE = 0.15  # one density with the moments of all samples: it cannot overfit
-_WIDE_SHARE = 0.05  # every component made wide and heavy-tailed
+_WIDE_SHARE = 0.15  # every component made wide and heavy-tailed
 _BLOCK_SHARE = 0.1  # one block of parameters from the prior, the rest as in the whole
 _WHOLE_DOF = 30.0
 _WIDE_DOF = 4.0
@@ -123,7 +125,8 @@ def learned_from(
         return float(held_out @ proposal.log_pdf(z[~fit])), mixture
 
     candidates = [trained(started_from(z[fit], weights[fit], 1, dof, rng)) for dof in _DOFS]
-    dof = float(max(candidates, key=lambda c: c[0])[1].dofs[0])
+    enough = max(score for score, _ in candidates) - _TAIL_INSURANCE
+    dof = min(float(mixture.dofs[0]) for score, mixture in candidates if score >= enough)
     candidates.append(trained(current.with_dof(dof)))
     largest = int(np.clip(ess / (5.0 * dim), 1, _MAX_COMPONENTS))
     size = 2

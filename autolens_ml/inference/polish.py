@@ -12,7 +12,7 @@ from autolens_ml.inference.target import Target
 # Beyond eight prior standard deviations Phi(z) leaves double precision.
 _BOUND = 8.0
 _CURVATURE_STEP = 1e-4
-_REJECTED = 1e30
+_WALL = 0.1
 _LINE_SEARCH_FAILED = 2
 _KICK = 0.05
 _MAX_KICKS = 2
@@ -112,7 +112,12 @@ def _by_lbfgs(
     def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = target.log_posterior_and_gradient(point)
         if not np.isfinite(value):
-            return _REJECTED, np.zeros_like(point)
+            # A wall that rises from the best point: a line search steps back from it at once,
+            # and a constant would make its interpolation collapse.
+            step = point - best[0]
+            height = _WALL * max(abs(best[1]), 10.0) if np.isfinite(best[1]) else _WALL
+            base = -best[1] if np.isfinite(best[1]) else 0.0
+            return base + height * (1.0 + step @ step), 2.0 * height * step
         if value > best[1]:
             best[:] = [point.copy(), value]
         return -value, -gradient

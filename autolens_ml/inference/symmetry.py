@@ -128,14 +128,12 @@ def confirmed_relabellings(
             generators.append(permutation)
     group = {tuple(identity): identity}
     frontier = [identity]
-    while frontier and len(group) < _MAX_GROUP:
-        grown = [g[permutation] for g in frontier for permutation in generators]
-        frontier = [g for g in grown if tuple(g) not in group]
-        for g in frontier:
-            if len(group) < _MAX_GROUP:
-                group[tuple(g)] = g
-    if frontier:  # too large to sum: a partial set would not be a group, so count none
-        return identity[None]
+    while frontier:
+        grown = {tuple(g[p]): g[p] for g in frontier for p in generators}
+        frontier = [g for key, g in grown.items() if key not in group]
+        group.update({tuple(g): g for g in frontier})
+        if len(group) > _MAX_GROUP:  # a partial set would not be a group, so count none
+            return identity[None]
     return np.array(list(group.values()))
 
 

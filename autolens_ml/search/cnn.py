@@ -71,7 +71,8 @@ class CNN(NonLinearSearch):
     n_polish
         Starts that are polished to the end; eight times as many are polished briefly.
     max_likelihood_calls
-        Budget of likelihood evaluations; gradients are counted apart.
+        Budget of likelihood evaluations; gradients are counted apart. Below about a thousand
+        the search for modes alone may exceed it.
     fallback
         A search to run instead, from the same priors, when the result is FAILED.
     seed
