@@ -138,20 +138,8 @@ def test_start_that_cannot_be_evaluated():
         assert np.all(np.isfinite(z))
 
 
-def cusp(dim=3, height=30.0, width=0.01):
-    """A broad peak at 1 in every parameter and, far from it, a cuspy spike at 0."""
-
-    def value_and_gradient(x):
-        radius = np.sqrt(x @ x + 1e-16)
-        spike = height * np.exp(-radius / width)
-        value = -0.5 * np.sum((x - 1.0) ** 2) / 0.1**2 + spike
-        return value, -(x - 1.0) / 0.1**2 - spike * x / (radius * width)
-
-    return Target(Plain(dim), lambda x: value_and_gradient(x)[0], value_and_gradient)
-
-
 def singular(dim=3, width=0.01):
-    """The same peak, and near 0 a gradient that the values do not follow: no step is uphill."""
+    """A broad peak at 1, and near 0 a gradient that the values do not follow: no step is uphill."""
 
     def value_and_gradient(x):
         radius = np.sqrt(x @ x + 1e-16)
@@ -164,9 +152,9 @@ def singular(dim=3, width=0.01):
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("target", [cusp(), singular()], ids=["cusp", "singular"])
-def test_cusp_is_left(target, seed):
+def test_cusp_is_left(seed):
     """A climb that begins on the spike ends on the peak, like that of a cuspy light profile."""
+    target = singular()
     rng = np.random.default_rng(seed)
     z, value = polished(target, 1e-4 * rng.normal(size=3), 200, rng)
     assert value > -10.0
