@@ -130,8 +130,8 @@ def main() -> None:
     TABLE.write_text(
         "# A vortex found in a simulated lens\n\n"
         "`python -m benchmarks.vortex`: a 50 x 50 px image at 0.1 arcsec of an isothermal lens\n"
-        "with a vortex, fitted by `aml.CNN(network=None)` with the vortex (13 parameters) and without "
-        "(9).\n\n"
+        "with a vortex, fitted by `aml.CNN(network=None)` with the vortex (13 parameters) and\n"
+        "without (9).\n\n"
         "| | true | recovered | 3 sigma |\n|---|---:|---:|---:|\n"
         f"| Einstein radius of the vortex, arcsec | {TRUE_EINSTEIN_RADIUS} | {found.median:.4f} "
         f"| {found.low:.4f} to {found.high:.4f} |\n\n"
