@@ -9,8 +9,9 @@ from scipy import stats
 from scipy.integrate import quad
 from scipy.special import gammaln, ndtr
 
-from autolens_ml.inference.engine import Engine, Settings, State, Summary
+from autolens_ml.inference.engine import Engine
 from autolens_ml.inference.latent import LatentSpace
+from autolens_ml.inference.state import Settings, State, Summary
 from autolens_ml.inference.target import Target
 
 LN_2PI = np.log(2.0 * np.pi)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import log_ndtr
 
-from autolens_ml.inference.engine import Settings, Stage, State
 from autolens_ml.inference.importance import Status
+from autolens_ml.inference.state import Settings, Stage, State
 from autolens_ml.inference.target import Target
 from tests.inference import problems
 

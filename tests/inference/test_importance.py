@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autolens_ml.inference.engine import Engine, Settings, Stage, State, Summary
+from autolens_ml.inference.engine import Engine
 from autolens_ml.inference.importance import (
     Status,
     effective_sample_size,
@@ -12,6 +12,7 @@ from autolens_ml.inference.importance import (
     pareto_k,
 )
 from autolens_ml.inference.mixture import StudentMixture
+from autolens_ml.inference.state import Settings, Stage, State, Summary
 from autolens_ml.inference.symmetry import Proposal
 from tests.inference import problems
 
