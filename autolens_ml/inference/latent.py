@@ -76,6 +76,15 @@ class LatentSpace:
         return (self.physical_from(z + h) - self.physical_from(z - h)) / (2.0 * h)
 
 
+def indexed_paths(model: Any) -> list[tuple[tuple[str, ...], int]]:
+    """Every path of a model with the index of its parameter in ``model.priors_ordered_by_id``."""
+    index = {prior: i for i, prior in enumerate(model.priors_ordered_by_id)}
+    return [
+        (tuple(str(part) for part in path), index[prior])
+        for path, prior in model.path_priors_tuples
+    ]
+
+
 def blocks_of(model: Any) -> list[np.ndarray]:
     """Indices of parameters that belong to the same components of a model.
 
@@ -90,17 +99,15 @@ def blocks_of(model: Any) -> list[np.ndarray]:
         One array of indices per set of owners, in the order of ``model.priors_ordered_by_id``:
         the ellipticities of one light basis, the centre that two bases share, a shear.
     """
-    index = {prior: i for i, prior in enumerate(model.priors_ordered_by_id)}
     owners: dict[int, set] = defaultdict(set)
-    for path, prior in model.path_priors_tuples:
-        path = tuple(str(part) for part in path)
+    for path, i in indexed_paths(model):
         in_tuple = len(path) > 1 and path[-1].startswith(f"{path[-2]}_")
-        owners[index[prior]].add(path[:-2] if in_tuple else path[:-1])
+        owners[i].add(path[:-2] if in_tuple else path[:-1])
     blocks: dict[frozenset, list[int]] = defaultdict(list)
     for i in sorted(owners):
         blocks[frozenset(owners[i])].append(i)
     # A block that is the whole model frees everything: that is the prior, which explains nothing.
-    return [np.array(block) for block in blocks.values() if len(block) < len(index)]
+    return [np.array(block) for block in blocks.values() if len(block) < len(owners)]
 
 
 def _values_from(prior: Any, unit: np.ndarray) -> np.ndarray:

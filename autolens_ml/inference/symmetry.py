@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
+from autolens_ml.inference.latent import indexed_paths
 from autolens_ml.inference.mixture import StudentMixture
 from autolens_ml.inference.target import Target
 
@@ -72,14 +73,11 @@ def candidate_exchanges(model: Any) -> list[np.ndarray]:
     list of ndarray
         Each of shape (dim,), in the order of ``model.priors_ordered_by_id``.
     """
-    priors = model.priors_ordered_by_id
-    index = {prior: i for i, prior in enumerate(priors)}
-    kinds = [_kind_of(prior) for prior in priors]
+    kinds = [_kind_of(prior) for prior in model.priors_ordered_by_id]
     nodes: dict[tuple[str, ...], dict[tuple[str, ...], int]] = defaultdict(dict)
-    for path, prior in model.path_priors_tuples:
-        path = tuple(str(part) for part in path)
+    for path, i in indexed_paths(model):
         for depth in range(1, len(path)):
-            nodes[path[:depth]][path[depth:]] = index[prior]
+            nodes[path[:depth]][path[depth:]] = i
     alike: dict[tuple, set[tuple[int, ...]]] = defaultdict(set)
     for prefix, leaves in nodes.items():
         # Components of one parent only: exchanging a lens with a source is never a symmetry.
