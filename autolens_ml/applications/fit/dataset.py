@@ -120,8 +120,10 @@ def extensions_from(path: Path) -> list[Extension]:
                     if unit.is_image and unit.data is not None
                 ]
     except (OSError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a readable FITS file ({reason})") from error
+        reason = str(error).splitlines()[0].split(",")[0].rstrip(".")
+        raise DataError(
+            f"{path}: not a readable FITS file ({reason}); give a FITS image, or a whole copy of it"
+        ) from error
 
     extensions = []
     for number, name, shape, header in images:
