@@ -14,6 +14,9 @@ __version__ = "0.1.0"
 # Where each public name lives: a module, or a module and an attribute of it.
 _PUBLIC = {
     "CNN": ("autolens_ml.search.cnn", "CNN"),
+    "Instrument": ("autolens_ml.simulate.instrument", "Instrument"),
+    "Population": ("autolens_ml.simulate.population", "Population"),
+    "lp": ("autolens_ml.profiles.light", None),
     "mass_sheet_transform": ("autolens_ml.profiles.mass.sheet", "mass_sheet_transform"),
     "mp": ("autolens_ml.profiles.mass", None),
     "plot": ("autolens_ml.plot", None),

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from autolens_ml.inference.latent import indexed_paths
 from autolens_ml.inference.mixture import StudentMixture
 from autolens_ml.inference.target import Target
+from autolens_ml.latent import indexed_paths
 
 _N_CHECKS = 3
 _TOLERANCE = 1e-7

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autolens_ml.inference.latent import LatentSpace
+from autolens_ml.latent import LatentSpace
 
 # Likelihoods below this are the sentinels searches use for models that cannot be evaluated.
 _INVALID_BELOW = -1e90

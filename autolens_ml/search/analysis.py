@@ -10,8 +10,8 @@ import autofit as af
 import numpy as np
 from autofit.non_linear.search.fit_context import FitContext
 
-from autolens_ml.inference.latent import LatentSpace
 from autolens_ml.inference.target import Target
+from autolens_ml.latent import LatentSpace
 
 logger = logging.getLogger(__name__)
 

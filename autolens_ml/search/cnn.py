@@ -24,9 +24,9 @@ from autofit.tools.util import open_atomic
 from autolens_ml.exceptions import NetworkError
 from autolens_ml.inference.engine import Engine
 from autolens_ml.inference.importance import Status
-from autolens_ml.inference.latent import blocks_of
 from autolens_ml.inference.state import Settings, Stage, State
 from autolens_ml.inference.symmetry import candidate_exchanges
+from autolens_ml.latent import blocks_of
 from autolens_ml.search.analysis import target_from
 
 _STAGE_TEXT = {

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from autolens_ml.inference.importance import Status
-from autolens_ml.inference.latent import LatentSpace
+from autolens_ml.latent import LatentSpace
 from autolens_ml.inference.target import Target
 from tests.inference import problems
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from autolens_ml.inference.latent import LatentSpace, blocks_of
+from autolens_ml.latent import LatentSpace, blocks_of
 from autolens_ml.inference.target import Target
 
 PRIORS = {

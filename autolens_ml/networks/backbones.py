@@ -1,0 +1,103 @@
+"""Backbones: networks that turn images into features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["ResNet"]
+
+_GROUPS = 8
+
+
+class ResNet(nn.Module):
+    """A residual network for small images with precise positions.
+
+    Pixels are first folded into channels, so that no detail is lost where most of the cost would
+    be; features keep a coarse map of positions instead of an average over the image. Scalars that
+    describe an observation, such as the width of its PSF, scale and shift every stage (FiLM,
+    Perez et al. 2018, arXiv:1709.07871).
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the images.
+    n_scalars
+        Scalars that come with every image.
+    widths
+        Channels of every stage; each stage after the first halves the resolution.
+    depths
+        Residual blocks of every stage.
+    n_features
+        Length of the output.
+    fold
+        Side of the squares of pixels that are folded into channels; must divide the image's.
+    map_size
+        Side of the map of positions that the last stage is averaged to.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        n_scalars: int,
+        widths: Sequence[int] = (32, 64, 128, 192),
+        depths: Sequence[int] = (1, 1, 1, 1),
+        n_features: int = 256,
+        fold: int = 2,
+        map_size: int = 4,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(fold),
+            nn.Conv2d(in_channels * fold**2, widths[0], 3, padding=1),
+        )
+        stages = []
+        previous = widths[0]
+        for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            blocks = [_Block(previous, width, n_scalars, stride=1 if i == 0 else 2)]
+            blocks += [_Block(width, width, n_scalars) for _ in range(depth - 1)]
+            stages += blocks
+            previous = width
+        self.blocks = nn.ModuleList(stages)
+        self.pool = nn.AdaptiveAvgPool2d(map_size)
+        self.head = nn.Sequential(
+            nn.GroupNorm(_GROUPS, previous),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(previous * map_size**2, n_features),
+            nn.SiLU(),
+        )
+
+    def forward(self, images: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+        """Features, shape (n, n_features), of images (n, c, y, x) and scalars (n, n_scalars)."""
+        x = self.stem(images)
+        for block in self.blocks:
+            x = block(x, scalars)
+        return self.head(self.pool(x))
+
+
+class _Block(nn.Module):
+    def __init__(self, n_in: int, n_out: int, n_scalars: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm_1 = nn.GroupNorm(_GROUPS, n_in)
+        self.conv_1 = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
+        self.norm_2 = nn.GroupNorm(_GROUPS, n_out, affine=False)
+        self.film = nn.Linear(n_scalars, 2 * n_out)
+        self.conv_2 = nn.Conv2d(n_out, n_out, 3, padding=1)
+        # A block starts as the identity: deep stacks then train from the first step.
+        nn.init.zeros_(self.conv_2.weight)
+        nn.init.zeros_(self.conv_2.bias)
+        self.skip: nn.Module = nn.Identity()
+        if stride != 1 or n_in != n_out:
+            self.skip = nn.Sequential(
+                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
+                nn.Conv2d(n_in, n_out, 1, bias=False),
+            )
+
+    def forward(self, x: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+        h = self.conv_1(nn.functional.silu(self.norm_1(x)))
+        scale, shift = self.film(scalars)[:, :, None, None].chunk(2, dim=1)
+        h = self.norm_2(h) * (1.0 + scale) + shift
+        return self.skip(x) + self.conv_2(nn.functional.silu(h))

@@ -1,0 +1,1 @@
+"""Simulated lenses: populations, instruments, sources."""
