@@ -16,12 +16,16 @@ _PUBLIC = {
     "CNN": ("autolens_ml.search.cnn", "CNN"),
     "Instrument": ("autolens_ml.simulate.instrument", "Instrument"),
     "Population": ("autolens_ml.simulate.population", "Population"),
+    "initializer_from": ("autolens_ml.search.starts", "initializer_from"),
+    "load_network": ("autolens_ml.inference.amortised", "load_network"),
     "lp": ("autolens_ml.profiles.light", None),
     "mass_sheet_transform": ("autolens_ml.profiles.mass.sheet", "mass_sheet_transform"),
     "mp": ("autolens_ml.profiles.mass", None),
+    "networks": ("autolens_ml.networks", None),
     "plot": ("autolens_ml.plot", None),
     "register": ("autolens_ml.search.registry", "register"),
     "search_entries": ("autolens_ml.search.registry", "search_entries"),
+    "simulate": ("autolens_ml.simulate", None),
     "vortex_lattice": ("autolens_ml.profiles.mass.lattice", "vortex_lattice"),
 }
 

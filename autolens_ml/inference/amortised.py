@@ -12,21 +12,21 @@ import torch
 from scipy.special import ndtri
 
 from autolens_ml.exceptions import NetworkError
+from autolens_ml.inference.matching import TASK, matched_columns
 from autolens_ml.inference.observation import Observation, observation_from
-from autolens_ml.latent import indexed_paths
 from autolens_ml.networks.checkpoint import Card, find_card
 from autolens_ml.networks.heads import FlowDensity, GaussianMixture
 from autolens_ml.training.stored import network_from, space_from
-
-TASK = "lens-parameters"
 
 # Shares of the prior among the draws of a proposal: when all is as in training, and when not.
 _PRIOR_SHARE, _PRIOR_SHARE_DOUBTED = 0.1, 0.5
 # Draws per accepted draw after which the rest come from the prior.
 _MAX_TRIES = 50
 _BATCH = 64
-# Pixels of the data over those of a network that can be resampled to it.
-_MIN_SCALE_RATIO, _MAX_SCALE_RATIO = 0.45, 1.6
+# Draws that tell which share lies inside the priors; below the second a network and a model
+# disagree.
+_N_TO_COUNT = 1000
+_FEW_INSIDE = 0.05
 
 
 class LensNetwork:
@@ -227,93 +227,56 @@ class NetworkProposal:
                 f"{posterior.names[0]}, or use network=None"
             )
         self._priors = model.priors_ordered_by_id
-        self._prior_share = _PRIOR_SHARE_DOUBTED if posterior.concerns else _PRIOR_SHARE
-        self.inside = float(
-            np.isfinite(self._latents(1000, np.random.default_rng(0))).all(1).mean()
-        )
+        latents, _ = self._latents(_N_TO_COUNT, np.random.default_rng(0))
+        self.inside = float(np.isfinite(latents).all(axis=1).mean())
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the network here: unusual data, or priors far from its posterior."""
+        doubts = self.posterior.concerns
+        if self.inside < _FEW_INSIDE:
+            doubts += (f"{100 * self.inside:.0f} % of its posterior lies within your priors",)
+        return doubts
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Unit-normal latents of the model, shape (n, dim)."""
+        """Unit-normal latents of the model, shape (n, dim), a share of them from the prior."""
+        share = _PRIOR_SHARE_DOUBTED if self.doubts else _PRIOR_SHARE
         z = rng.standard_normal((n, len(self._priors)))
-        n_network = int(np.ceil((1.0 - self._prior_share) * n))
-        columns = list(self.matched)
-        n_done = 0
-        for _ in range(_MAX_TRIES):
-            latents = self._latents(n, rng)
-            latents = latents[np.isfinite(latents).all(axis=1)][: n_network - n_done]
-            z[n_done : n_done + len(latents), columns] = latents
-            n_done += len(latents)
-            if n_done == n_network:
-                break
+        drawn, _ = self.posterior_draws(int(np.ceil((1.0 - share) * n)), rng)
+        z[: len(drawn)] = drawn
         return z
 
-    def _latents(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Latents of the matched parameters, shape (n, n_matched), NaN outside the priors."""
-        physical = self.posterior.sample(n, rng)
-        return np.stack(
-            [_latents_of(self._priors[i], physical[:, j]) for i, j in self.matched.items()], axis=1
-        )
+    def posterior_draws(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draws of the network's posterior within the priors of the model.
 
+        Returns
+        -------
+        z
+            Latents of the model, shape (m, dim); parameters the network does not know follow the
+            prior. Fewer than ``n`` where hardly any draw is inside the priors.
+        log_ratio
+            Log of the network's posterior over its prior at each, shape (m,).
+        """
+        kept, ratios = [], []
+        missing = n
+        for _ in range(_MAX_TRIES):
+            latents, log_ratio = self._latents(n, rng)
+            rows = np.flatnonzero(np.isfinite(latents).all(axis=1))[:missing]
+            kept.append(latents[rows])
+            ratios.append(log_ratio[rows])
+            missing -= len(rows)
+            if missing == 0:
+                break
+        latents = np.concatenate(kept)
+        z = rng.standard_normal((len(latents), len(self._priors)))
+        z[:, list(self.matched)] = latents
+        return z, np.concatenate(ratios)
 
-def matched_columns(names: Sequence[str], model: Any) -> dict[int, int]:
-    """Which parameters of a model are which of a network's.
-
-    Paths are compared without the ``profile_list`` and numbers of a basis: its components share a
-    centre and a shape as one profile has them.
-    """
-    known = {name: j for j, name in enumerate(names)}
-    matched: dict[int, int] = {}
-    for path, i in indexed_paths(model):
-        name = ".".join(p for p in path if p != "profile_list" and not p.isdigit())
-        if name in known:
-            # A shared parameter has several paths: the network's own order decides.
-            matched[i] = min(matched.get(i, known[name]), known[name])
-    return dict(sorted(matched.items()))
-
-
-def matching_network(model: Any, dataset: Any, cards: Sequence[Card]) -> tuple[Card | None, str]:
-    """The network that knows most of a model, of those for its pixels and PSF; and why.
-
-    Returns
-    -------
-    card
-        ``None`` where none matches.
-    reason
-        One line that says which and why, or why none.
-    """
-    candidates = [card for card in cards if card.task == TASK]
-    if not candidates:
-        return None, "no network for lens parameters is installed"
-    try:
-        scale = float(dataset.pixel_scales[0])
-    except (AttributeError, TypeError, IndexError):
-        return None, "the networks are for images, and this dataset is none"
-    if getattr(dataset, "psf", None) is None:
-        return None, "the networks are for images with a PSF, and this dataset has none"
-    fitting = [
-        card
-        for card in candidates
-        if _MIN_SCALE_RATIO <= scale / float(card.inputs["pixel_scale"]) <= _MAX_SCALE_RATIO
-    ]
-    if not fitting:
-        known = ", ".join(f'{card.name} {card.inputs["pixel_scale"]:g}"' for card in candidates)
-        return None, f'no network for pixels of {scale:g}" ({known})'
-
-    def rank(card: Card) -> tuple[int, float]:
-        n_known = len(matched_columns(card.outputs["parameters"], model))
-        return -n_known, abs(np.log(scale / float(card.inputs["pixel_scale"])))
-
-    card = min(fitting, key=rank)
-    n_known = -rank(card)[0]
-    if n_known == 0:
-        return (
-            None,
-            f"the networks know no parameter of this model ({card.name} has none in common)",
-        )
-    return card, (
-        f"{card.name} knows {n_known} of {model.prior_count} parameters, at "
-        f'{card.inputs["pixel_scale"]:g}" for pixels of {scale:g}"'
-    )
+    def _latents(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Latents of the matched parameters, (n, n_matched), NaN outside the priors; log ratios."""
+        physical, log_ratio = self.posterior.sample_with_density(n, rng)
+        columns = [_latents_of(self._priors[i], physical[:, j]) for i, j in self.matched.items()]
+        return np.stack(columns, axis=1), log_ratio
 
 
 def _latents_of(prior: Any, values: np.ndarray) -> np.ndarray:

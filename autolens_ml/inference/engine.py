@@ -34,7 +34,6 @@ from autolens_ml.inference.target import Target
 _BARRIER = 0.5
 # Iterations of the rounds of polishing, each on a fraction of the starts of the one before.
 _POLISH_ITERATIONS = (20, 60, 400)
-_POLISH_FANS = (8, 2, 1)
 _STARTS_PER_DIMENSION = 6
 # Gains in log posterior at which a climb ends: of starts that compete, and of a mode.
 _COARSE, _FINE = 0.1, 1e-3
@@ -43,7 +42,6 @@ _HOP_DRAWS = 32
 _HOP_CLIMBS = 2
 _HOP_JITTER = 0.03
 _HOP_ITERATIONS = 60
-_HOPS_WITHOUT_GAIN = 8
 # Local maxima this far below the best in log posterior are kept as modes of their own.
 _WORTH_KEEPING = 15.0
 # How often the search for modes starts afresh when no mode explains the data.
@@ -142,7 +140,7 @@ class Engine:
         order = np.argsort(-log_posterior, kind="stable")
         state.draws, state.draw_log_posteriors = z[order], log_posterior[order]
         state.relabellings = confirmed_relabellings(self.target, self._exchanges, state.draws)
-        n_most = _POLISH_FANS[0] * self._settings.n_polish
+        n_most = self._settings.polish_fans[0] * self._settings.n_polish
         n_most = min(n_most, max(_STARTS_PER_DIMENSION * self.target.dim, n_most // 4))
         budget = _FIRST_POLISH_SHARE * self._settings.max_likelihood_calls
         n_affordable = int(budget / (_POLISH_ITERATIONS[0] * self._iteration_cost))
@@ -162,7 +160,7 @@ class Engine:
     def _polish(self, state: State, rng: np.random.Generator) -> None:
         start, _ = state.pending.pop(0)
         n_iterations = self._affordable(_POLISH_ITERATIONS[state.polish_round])
-        is_last = state.polish_round == len(_POLISH_FANS) - 1
+        is_last = state.polish_round == len(self._settings.polish_fans) - 1
         tolerance = _FINE if is_last else _COARSE
         state.starts.append(polished(self.target, start, n_iterations, rng, tolerance))
         if self._is_polish_spent():
@@ -172,8 +170,8 @@ class Engine:
         points = self._distinct(sorted(state.starts, key=lambda p: -p[1]), state.relabellings)
         state.starts = []
         state.polish_round += 1
-        if state.polish_round < len(_POLISH_FANS) and points:
-            n = _POLISH_FANS[state.polish_round] * self._settings.n_polish
+        if state.polish_round < len(self._settings.polish_fans) and points:
+            n = self._settings.polish_fans[state.polish_round] * self._settings.n_polish
             state.pending = [p for p in points[:n] if p[1] > points[0][1] - _HOPELESS]
         else:
             state.starts = points
@@ -205,7 +203,7 @@ class Engine:
             state.hops_without_gain += 1
         points = sorted(state.starts + found, key=lambda point: -point[1])
         state.starts = self._distinct(points, state.relabellings)[: 2 * self._settings.n_polish]
-        n_hops = min(_HOPS_WITHOUT_GAIN, self.target.dim)
+        n_hops = min(self._settings.n_hops, self.target.dim)
         if state.hops_without_gain >= n_hops or self._is_polish_spent():
             self._end_search_for_modes(state)
 

@@ -27,12 +27,22 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user sets; see ``autolens_ml.search.CNN``."""
+    """What a user sets, see ``autolens_ml.search.CNN``, and how widely modes are looked for.
+
+    Attributes
+    ----------
+    polish_fans
+        Starts of each round of polishing, in units of ``n_polish``.
+    n_hops
+        Hops without a gain after which the search for modes ends.
+    """
 
     n_effective: int = 2000
     n_draws: int = 256
     n_polish: int = 4
     max_likelihood_calls: int = 20000
+    polish_fans: tuple[int, ...] = (8, 2, 1)
+    n_hops: int = 8
 
 
 @dataclass

@@ -39,9 +39,14 @@ def target_from(ctx: FitContext) -> Target:
     )
 
 
+def dataset_of(analysis: Any) -> Any:
+    """The dataset of an analysis; ``None`` where it has none of its own, as in a factor graph."""
+    return getattr(analysis, "dataset", None)
+
+
 def _plausible_log_likelihood(analysis: Any) -> float:
     """The log likelihood at a chi-squared of two per datum; ``-inf`` where no noise map tells."""
-    noise_map = getattr(getattr(analysis, "dataset", None), "noise_map", None)
+    noise_map = getattr(dataset_of(analysis), "noise_map", None)
     if noise_map is None:
         return -np.inf
     noise = np.ravel(np.asarray(noise_map))

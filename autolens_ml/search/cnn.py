@@ -24,10 +24,13 @@ from autofit.tools.util import open_atomic
 from autolens_ml.exceptions import NetworkError
 from autolens_ml.inference.engine import Engine
 from autolens_ml.inference.importance import Status
+from autolens_ml.inference.matching import TASK
 from autolens_ml.inference.state import Settings, Stage, State
 from autolens_ml.inference.symmetry import candidate_exchanges
-from autolens_ml.latent import blocks_of
-from autolens_ml.search.analysis import target_from
+from autolens_ml.latent import LatentSpace, blocks_of
+from autolens_ml.networks.checkpoint import find_card
+from autolens_ml.search.analysis import dataset_of, target_from
+from autolens_ml.search.starts import Starts, starts_from
 
 _STAGE_TEXT = {
     Stage.RANK: "ranking {n_draws} draws (the likelihood compiles first)",
@@ -37,6 +40,13 @@ _STAGE_TEXT = {
     Stage.ADAPT: "adapting the proposal",
     Stage.CERTIFY: "certifying with a frozen proposal",
 }
+
+# What an uncorrected result is called where others have a status.
+UNCORRECTED = "UNCORRECTED"
+
+# How widely modes are looked for when a network that fits the data proposes.
+_TRUSTED_FANS = (3, 1, 1)
+_TRUSTED_HOPS = 2
 
 _SUMMARY_LINES = {
     "status": "Status of the result",
@@ -65,6 +75,10 @@ class CNN(NonLinearSearch):
     network
         What proposes the starts. ``None``: the prior. ``"auto"``: the shipped network that
         matches model and data, the prior where none does. A name or path: that network.
+    correct
+        Whether the likelihood corrects what the network proposes. ``False`` returns the
+        network's own posterior within milliseconds: approximate, without evidence, with status
+        UNCORRECTED; parameters the network does not know keep their priors.
     n_effective
         Effective sample size at which the search is done.
     n_draws
@@ -84,13 +98,15 @@ class CNN(NonLinearSearch):
     Raises
     ------
     NetworkError
-        When the named network is not known (raised by ``fit``).
+        When the named network is not known, damaged, or knows nothing of the model, and when
+        ``correct=False`` without a network (raised by ``fit``).
 
     Notes
     -----
     ``result.samples.samples_info`` carries ``log_evidence``, ``log_evidence_error``, ``ess``,
-    ``pareto_k``, ``n_likelihood``, ``n_gradient``, ``status`` (CONVERGED, MARGINAL or FAILED),
-    ``network`` and ``network_sha256``.
+    ``pareto_k``, ``n_likelihood``, ``n_gradient``, ``status`` (CONVERGED, MARGINAL, FAILED or
+    UNCORRECTED), ``network``, ``network_sha256`` and ``network_doubts``. The log likelihoods of
+    an uncorrected result are those its densities imply, up to a constant.
     """
 
     jax_use = cap.JaxUse.OPTIONAL
@@ -126,6 +142,7 @@ class CNN(NonLinearSearch):
         "n_draws",
         "n_polish",
         "max_likelihood_calls",
+        "correct",
     )
 
     def __init__(
@@ -138,6 +155,7 @@ class CNN(NonLinearSearch):
         n_draws: int = 256,
         n_polish: int = 4,
         max_likelihood_calls: int = 20000,
+        correct: bool = True,
         fallback: NonLinearSearch | None = None,
         initializer: AbstractInitializer | None = None,
         iterations_per_quick_update: int | None = None,
@@ -164,6 +182,7 @@ class CNN(NonLinearSearch):
         self.n_draws = n_draws
         self.n_polish = n_polish
         self.max_likelihood_calls = max_likelihood_calls
+        self.correct = correct
         self.fallback = fallback
 
     def fit(self, model: Any, analysis: Analysis, info: dict | None = None) -> Any:
@@ -177,10 +196,20 @@ class CNN(NonLinearSearch):
 
     def run(self, ctx: FitContext) -> dict:
         """Rank, polish, adapt and certify; returns plain arrays and numbers."""
+        starts = starts_from(self.network, ctx.model, dataset_of(ctx.fitness.analysis))
+        for line in starts.lines:
+            self.logger.info(f"aml.CNN: {line}")
+        if not self.correct:
+            return self._uncorrected(starts, ctx)
+        settings = Settings(
+            self.n_effective, self.n_draws, self.n_polish, self.max_likelihood_calls
+        )
+        if starts.is_trusted:
+            settings = replace(settings, polish_fans=_TRUSTED_FANS, n_hops=_TRUSTED_HOPS)
         engine = Engine(
             target_from(ctx),
-            _prior_draws(ctx.model.prior_count),
-            Settings(self.n_effective, self.n_draws, self.n_polish, self.max_likelihood_calls),
+            starts.draw,
+            settings,
             candidate_exchanges(ctx.model),
             blocks_of(ctx.model),
         )
@@ -200,7 +229,7 @@ class CNN(NonLinearSearch):
 
         self._say(state)
         engine.run(state, save)
-        return self._internal_from(engine, state, ctx)
+        return self._internal_from(engine, state, starts)
 
     def raw_samples_from(self, model: Any, internal: dict) -> RawSamples:
         """The weighted draws of the frozen proposal."""
@@ -244,13 +273,15 @@ class CNN(NonLinearSearch):
             return samples
         summary = Path(self.paths.output_path) / "search.summary"
         if summary.is_file():
-            result = "\n".join(f"{label} = {info[key]}" for key, label in _SUMMARY_LINES.items())
+            result = "\n".join(
+                f"{label} = {info[key]}" for key, label in _SUMMARY_LINES.items() if key in info
+            )
             text = summary.read_text()
             with open_atomic(summary) as file:
                 file.write(f"{result}\n\n{text}")
         return samples
 
-    def _internal_from(self, engine: Engine, state: State, ctx: FitContext) -> dict:
+    def _internal_from(self, engine: Engine, state: State, starts: Starts) -> dict:
         summary = engine.summary(state)
         if state.certified is not None and np.any(np.isfinite(state.certified_log_weights)):
             z, log_likelihood = state.certified, state.certified_log_likelihood
@@ -278,8 +309,7 @@ class CNN(NonLinearSearch):
             "n_modes": len(state.modes),
             "n_relabellings": 1 if state.relabellings is None else len(state.relabellings),
             "attempts": int(state.attempt),
-            "network": None,
-            "network_sha256": None,
+            **_network_info(starts),
             "total_samples": int(state.n_likelihood),
             "total_accepted_samples": int(used.sum()),
             "number_live_points": int(used.sum()),
@@ -298,12 +328,38 @@ class CNN(NonLinearSearch):
             "info": {k: _json_number(v) for k, v in info.items()},
         }
 
+    def _uncorrected(self, starts: Starts, ctx: FitContext) -> dict:
+        """The network's own posterior."""
+        if starts.proposal is None:
+            raise NetworkError(
+                f"correct=False needs a network: {'; '.join(starts.lines) or 'network is None'}"
+            )
+        rng = np.random.default_rng(ctx.rng.spawn(1)[0])
+        z, log_ratio = starts.proposal.posterior_draws(self.n_effective, rng)
+        if not len(z):
+            raise NetworkError(
+                f"network {starts.card.name}: none of its posterior lies within your priors"
+            )
+        info = {
+            "log_evidence": None,
+            "status": UNCORRECTED,
+            "n_likelihood": 0,
+            "n_gradient": 0,
+            **_network_info(starts),
+            "total_samples": len(z),
+            "total_accepted_samples": len(z),
+            "number_live_points": len(z),
+        }
+        return {
+            "parameters": LatentSpace.from_model(ctx.model).physical_from(z),
+            "log_likelihood": log_ratio,
+            "weights": np.full(len(z), 1.0 / len(z)),
+            "info": info,
+        }
+
     def _check_network(self) -> None:
         if self.network not in (None, "auto"):
-            raise NetworkError(
-                f"no network {self.network!r}: this version ships none; "
-                'use network=None or "auto" (draws of the prior)'
-            )
+            find_card(self.network, TASK)
 
     def _say(self, state: State) -> None:
         text = _STAGE_TEXT.get(state.stage, "").format(n_draws=self.n_draws)
@@ -327,14 +383,17 @@ class CNN(NonLinearSearch):
     def _status_of(result: Any) -> Status | None:
         first = result[0] if isinstance(result, list) else result
         info = first.samples.samples_info or {}
-        return Status(info["status"]) if "status" in info else None
+        status = info.get("status")
+        return Status(status) if status in set(Status) else None
 
 
-def _prior_draws(dim: int) -> Any:
-    def draw(n: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.standard_normal((n, dim))
-
-    return draw
+def _network_info(starts: Starts) -> dict:
+    card = starts.card
+    return {
+        "network": None if card is None else card.name,
+        "network_sha256": None if card is None else card.sha256,
+        "network_doubts": None if card is None else "; ".join(starts.proposal.doubts),
+    }
 
 
 def _json_number(value: Any) -> Any:

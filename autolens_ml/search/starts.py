@@ -1,0 +1,148 @@
+"""Where a search starts: draws of the prior, or of a network's posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import autofit as af
+import numpy as np
+
+from autolens_ml.exceptions import DataError, NetworkError
+from autolens_ml.inference.matching import TASK, matching_network
+from autolens_ml.latent import LatentSpace
+from autolens_ml.networks.checkpoint import cards, find_card
+
+# torch is loaded only where a network is used.
+if TYPE_CHECKING:
+    from autolens_ml.inference.amortised import NetworkProposal
+    from autolens_ml.networks.checkpoint import Card
+
+# Draws whose spread sets the range of start points, and the quantiles that bound it.
+_N_RANGE = 1000
+_RANGE = (0.16, 0.84)
+
+
+@dataclass(frozen=True)
+class Starts:
+    """A proposal of starts.
+
+    Attributes
+    ----------
+    draw
+        (n, rng) -> unit-normal latents, shape (n, dim).
+    lines : tuple of str
+        Which network and why, or why none, and what of the data it was not trained for.
+    proposal : NetworkProposal or None
+        The network's posterior for the model; ``None`` for the prior.
+    """
+
+    draw: Callable[[int, np.random.Generator], np.ndarray]
+    lines: tuple[str, ...] = ()
+    proposal: NetworkProposal | None = None
+
+    @property
+    def card(self) -> Card | None:
+        """Of the network."""
+        return None if self.proposal is None else self.proposal.posterior.network.card
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether a network proposes and the data are like those of its training."""
+        return self.proposal is not None and not self.proposal.doubts
+
+
+def starts_from(network: str | None, model: Any, dataset: Any) -> Starts:
+    """The starts that ``aml.CNN(network=...)`` asks for.
+
+    Parameters
+    ----------
+    network
+        ``None`` for the prior, ``"auto"`` for the shipped network that matches model and data, a
+        name or path.
+    model
+        What is fitted.
+    dataset
+        What it is fitted to; ``None`` where an analysis has no dataset of its own.
+
+    Raises
+    ------
+    NetworkError
+        When the named network does not exist, is damaged, or knows nothing of the model.
+    DataError
+        When a named network is for images and the dataset is none.
+    """
+    prior = _prior_draws(model.prior_count)
+    if network is None:
+        return Starts(prior)
+    if network == "auto":
+        card, reason = matching_network(model, dataset, cards(TASK))
+        if card is None:
+            return Starts(prior, (f"no network ({reason}): draws of the prior",))
+    else:
+        card, reason = find_card(network, TASK), ""
+    from autolens_ml.inference.amortised import LensNetwork, NetworkProposal
+
+    try:
+        posterior = LensNetwork(card).posterior_from(dataset)
+    except DataError as error:
+        if network != "auto":
+            raise
+        return Starts(prior, (f"no network ({error}): draws of the prior",))
+    proposal = NetworkProposal(posterior, model)
+    known = f"network {card.name} knows {len(proposal.matched)} of {model.prior_count} parameters"
+    return Starts(
+        proposal.draw,
+        (f"network {reason}" if reason else known, *(f"caution: {d}" for d in proposal.doubts)),
+        proposal,
+    )
+
+
+def initializer_from(network: str, dataset: Any, model: Any, seed: int = 0) -> Any:
+    """Start points of a network for any search that takes an ``initializer``.
+
+    Walkers and chains start within the central 68 per cent of the network's posterior:
+    ``af.Emcee(initializer=aml.initializer_from("euclid-sie", dataset, model))``. The priors of
+    the model stay as they are.
+
+    Parameters
+    ----------
+    network
+        The name or path of a network, or ``"auto"``.
+    dataset
+        The ``al.Imaging`` that is fitted.
+    model
+        The ``af.Model`` or ``af.Collection`` that is fitted.
+    seed
+        Of the network's draws.
+
+    Returns
+    -------
+    af.InitializerParamBounds
+        Parameters that the network does not know start anywhere in their priors.
+
+    Raises
+    ------
+    NetworkError
+        When no network matches, or the named one does not.
+    """
+    starts = starts_from(network, model, dataset)
+    if starts.proposal is None:
+        raise NetworkError(f"no start points: {starts.lines[0] if starts.lines else 'no network'}")
+    z, _ = starts.proposal.posterior_draws(_N_RANGE, np.random.default_rng(seed))
+    physical = LatentSpace.from_model(model).physical_from(z)
+    priors = model.priors_ordered_by_id
+    return af.InitializerParamBounds(
+        {
+            priors[i]: tuple(float(q) for q in np.quantile(physical[:, i], _RANGE))
+            for i in starts.proposal.matched
+        }
+    )
+
+
+def _prior_draws(dim: int) -> Callable[[int, np.random.Generator], np.ndarray]:
+    def draw(n: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal((n, dim))
+
+    return draw
