@@ -108,12 +108,16 @@ def weighted_quantiles(values: np.ndarray, weights: np.ndarray, levels: Iterable
 
 def measure(lens_name: str, search_name: str) -> dict[str, Any]:
     """Fit one lens with one search in this process and return what was measured."""
-    from autonerves import conf
-
     from benchmarks.lenses import lenses
 
     lens = lenses()[lens_name]()
-    search = SEARCHES[search_name](lens.batched)
+    return measured_fit(lens_name, lens, search_name, SEARCHES[search_name](lens.batched))
+
+
+def measured_fit(lens_name: str, lens: Any, search_name: str, search: Any) -> dict[str, Any]:
+    """Fit a lens with a search and return what was measured."""
+    from autonerves import conf
+
     with tempfile.TemporaryDirectory() as folder:
         conf.instance.output_path = folder
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -156,20 +160,26 @@ def measure(lens_name: str, search_name: str) -> dict[str, Any]:
         "ess": float(np.sum(weights) ** 2 / np.sum(weights**2)),
         "pareto_k": info.get("pareto_k"),
         "status": info.get("status"),
+        "network": info.get("network"),
         "max_log_likelihood": float(np.max(samples.log_likelihood_list)),
         "parameters": parameters,
         "machine": machine(),
     }
 
 
-def _run_pair(lens: str, search: str, folder: Path, time_limit: float) -> dict[str, Any]:
-    """Fit in a child process, so that a hang ends, memory is its own and caches are cold."""
+def run_pair(
+    module: str, lens: str, search: str, folder: Path, time_limit: float
+) -> dict[str, Any]:
+    """Fit in a child process, so that a hang ends, memory is its own and caches are cold.
+
+    ``module`` is what runs there, as ``python -m module --pair lens search path``.
+    """
     path = folder / f"{lens}.{search}.json"
     failed = {"lens": lens, "search": search, "machine": machine()}
     with tempfile.TemporaryFile("w+") as log:
         try:
             code = subprocess.run(
-                [sys.executable, "-m", __spec__.name, "--pair", lens, search, str(path)],
+                [sys.executable, "-m", module, "--pair", lens, search, str(path)],
                 cwd=ROOT,
                 env={**os.environ, **ENVIRONMENT},
                 stdout=log,
@@ -189,7 +199,7 @@ def _run_pair(lens: str, search: str, folder: Path, time_limit: float) -> dict[s
     return {**failed, "failure": f"error, exit code {code}"}
 
 
-def _largest_shift(record: dict[str, Any], reference: dict[str, Any]) -> tuple[float, str]:
+def largest_shift(record: dict[str, Any], reference: dict[str, Any]) -> tuple[float, str]:
     """Return the largest shift of a median, in sigma of the reference, and its parameter."""
     shifts = {
         path: abs(parameter["median"] - reference["parameters"][path]["median"])
@@ -218,7 +228,7 @@ def _reference(records: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _with_missed(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def with_missed(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Mark the searches that did not find the best solution any of them found."""
     best = max(
         (record["max_log_likelihood"] for record in records.values() if "parameters" in record),
@@ -252,7 +262,7 @@ def _rows(records: dict[str, dict[str, Any]], reference: dict[str, Any] | None) 
         difference = shift = "–"
         if reference is not None and name not in REFERENCE:
             difference = f"{record['log_evidence'] - reference['log_evidence']:+.2f}"
-            value, path = _largest_shift(record, reference)
+            value, path = largest_shift(record, reference)
             shift = f"{value:.2f} ({'.'.join(path.split('.')[1:])})"
         cells = (
             name,
@@ -301,7 +311,7 @@ def _summary(lenses: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
         values = (
             cnn["log_evidence"] - nautilus["log_evidence"],
             cnn["log_evidence"] - reference["log_evidence"] if reference else None,
-            _largest_shift(cnn, nautilus)[0],
+            largest_shift(cnn, nautilus)[0],
             (cnn["n_likelihood"] + cnn["n_gradient"]) / nautilus["n_likelihood"],
             cnn["wall_s"] / nautilus["wall_s"],
         )
@@ -327,7 +337,7 @@ def render(folder: Path) -> str:
     for name in (*SKIES, "euclid"):
         records = {record["search"]: record for record in stored if record["lens"] == name}
         if records:
-            lenses[name] = _with_missed(records)
+            lenses[name] = with_missed(records)
     machines = {json.dumps(record["machine"], sort_keys=True) for record in stored}
     lines = [
         "# Searches on the same lenses",
@@ -395,7 +405,7 @@ def main(
             if (folder / f"{lens}.{search}.json").exists():
                 continue
             start = time.perf_counter()
-            record = _run_pair(lens, search, folder, time_limit)
+            record = run_pair("benchmarks.search", lens, search, folder, time_limit)
             print(
                 f"{lens} {search}: {time.perf_counter() - start:.0f} s, "
                 f"{record['failure'] or 'done'}",
