@@ -134,6 +134,70 @@ def demo(
     _finish(report, as_json)
 
 
+@app.command(epilog="Example: `autolens-ml networks --task lens-parameters`")
+def networks(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One network, by name or by the path of its card; by default all."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Only for this task, e.g. lens-parameters.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the networks that ship with the package, or show one: prior, accuracy, training."""
+    from autolens_ml.networks.checkpoint import cards, find_card
+
+    try:
+        card = None if name is None else find_card(name, task)
+        found = cards(task) if card is None else [card]
+    except AutolensMLError as error:
+        _refuse(str(error))
+    if task is not None and not found:
+        _refuse(f"no network ships for the task {task}: see `autolens-ml networks` for the tasks")
+    if as_json:
+        print(json.dumps([card.as_dict() for card in found], indent=2))
+        return
+    from autolens_ml.training.cards import card_text, cards_table
+
+    # Commands and paths may be longer than the terminal is wide: cut, they could not be copied.
+    Console().print(cards_table(found) if card is None else card_text(card), crop=False)
+
+
+@app.command(epilog="Example: `autolens-ml evaluate euclid-sie --n 4000 --output evaluation`")
+def evaluate(
+    network: Annotated[
+        str, typer.Argument(help="A shipped network by name, or the path of a card or its folder.")
+    ],
+    n: Annotated[int, typer.Option("--n", "-n", min=100, help="Test lenses to simulate.")] = 4000,
+    output: Annotated[
+        Path, typer.Option(help="Folder for evaluation.json and the figures.")
+    ] = Path("output/evaluation"),
+    update_card: Annotated[
+        bool, typer.Option("--update-card", help="Write the figures of merit into the card.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the test lenses.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a network on lenses it never saw: errors, coverage, ranks, joint calibration."""
+    with _session() as say:
+        from autolens_ml.networks.checkpoint import find_card
+        from autolens_ml.training.evaluate import evaluate as measure
+        from autolens_ml.training.evaluate import store
+
+        result = measure(find_card(network), n, seed, say)
+        files = store(result, output, with_card=update_card)
+    if as_json:
+        print(json.dumps({**result.as_dict(), "files": [str(file) for file in files]}, indent=2))
+        return
+    from autolens_ml.training.cards import card_text
+
+    Console().print(card_text(result.card), crop=False)
+    Console().print(result.calibration.verdict, markup=False)
+    for file in files:
+        Console().print(str(file), soft_wrap=True, highlight=False)
+
+
 @app.command("search-manifest", epilog="Example: `autolens-ml search-manifest > manifest.json`")
 def search_manifest() -> None:
     """Print the searches as JSON: autofit's and those of this package, in autofit's own schema."""

@@ -8,7 +8,7 @@ u = Phi(z) the prior over z is exactly N(0, I), so inference in z needs no Jacob
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import autofit as af
@@ -59,12 +59,11 @@ class LatentSpace:
 
     def latent_from(self, physical: np.ndarray) -> np.ndarray:
         """Latents, shape (n, dim), of physical parameters inside the priors' support."""
-        columns = [
-            [float(prior.unit_value_for(value)) for value in physical[:, i]]
-            for i, prior in enumerate(self._priors)
-        ]
-        unit = np.clip(np.array(columns).T, _UNIT_MARGIN, 1.0 - _UNIT_MARGIN)
-        return ndtri(unit)
+        unit = np.stack(
+            [unit_values_from(prior, physical[:, i]) for i, prior in enumerate(self._priors)],
+            axis=-1,
+        )
+        return ndtri(np.clip(unit, _UNIT_MARGIN, 1.0 - _UNIT_MARGIN))
 
     def derivative_from(self, z: np.ndarray) -> np.ndarray:
         """d physical / d z, shape (n, dim): the map acts on every parameter alone.
@@ -110,15 +109,24 @@ def blocks_of(model: Any) -> list[np.ndarray]:
     return [np.array(block) for block in blocks.values() if len(block) < len(owners)]
 
 
+def unit_values_from(prior: Any, values: np.ndarray) -> np.ndarray:
+    """Unit values, shape (n,), of many physical values inside the support of a prior at once."""
+    return _at_once(prior.unit_value_for, values)
+
+
 def _values_from(prior: Any, unit: np.ndarray) -> np.ndarray:
     """Physical values of many unit values at once."""
     if isinstance(prior, af.UniformPrior):  # its numpy path rounds, and takes scalars only
         return prior.lower_limit + prior.width * unit
+    return _at_once(prior.value_for, unit)
+
+
+def _at_once(function: Callable[[Any], Any], arguments: np.ndarray) -> np.ndarray:
+    """The values of a function of a prior, which may take scalars only."""
     try:
-        values = np.asarray(prior.value_for(unit), dtype=float)
+        values = np.asarray(function(arguments), dtype=float)
     except (TypeError, ValueError):
         values = np.empty(0)
-    if values.shape == unit.shape:
+    if values.shape == arguments.shape:
         return values
-    # A prior that takes scalars only.
-    return np.array([prior.value_for(float(value)) for value in unit], dtype=float)
+    return np.array([function(float(argument)) for argument in arguments], dtype=float)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
+from autolens_ml.inference.curved import Blend, CurvedDensity, Density
 from autolens_ml.inference.importance import effective_sample_size
 from autolens_ml.inference.mixture import (
     StudentMixture,
@@ -26,6 +27,10 @@ _WHOLE_SHARE = 0.15  # one density with the moments of all samples: it cannot ov
 _WIDE_SHARE = 0.15  # every component made wide and heavy-tailed
 _BLOCK_SHARE = 0.1  # one block of parameters from the prior, the rest as in the whole
 _WHOLE_DOF = 30.0
+# What a curved density may take of the draws; the rest stays as above, to bound the weights.
+_CURVED_SHARES = (0.3, 0.5, 0.7)
+# Effective samples per dimension below which curvature is noise.
+_CURVED_ESS = 8.0
 _WIDE_DOF = 4.0
 # Modes whose Laplace evidence is this much below the best are noise to the posterior.
 _NEGLIGIBLE = 12.0
@@ -84,7 +89,7 @@ def learned_from(
     current: StudentMixture,
     blocks: list[np.ndarray],
     rng: np.random.Generator,
-) -> tuple[StudentMixture, StudentMixture]:
+) -> tuple[StudentMixture, Density]:
     """The mixture that explains weighted samples best, and the proposal made of it.
 
     Number of components and degrees of freedom are chosen by the log density of held-out
@@ -107,7 +112,8 @@ def learned_from(
     Returns
     -------
     mixture, proposal
-        The mixture itself, and the proposal made of it by ``defended``.
+        The mixture itself, and the proposal made of it by ``defended``, blended with a curved
+        density of the samples where held-out samples ask for one.
     """
     dim = z.shape[1]
     log_weights = tempered(clipped(log_weights), min(12.0 * dim, 0.25 * len(z)))
@@ -118,24 +124,36 @@ def learned_from(
     shrinkage = 2.0 * dim
     fit = _split(weights, rng)
 
-    def trained(start: StudentMixture) -> tuple[float, StudentMixture]:
+    held_out = weights[~fit] / weights[~fit].sum()
+
+    def trained(start: StudentMixture) -> tuple[float, StudentMixture, StudentMixture]:
         mixture = start.fitted_to(z[fit], weights[fit], _EM_STEPS, shrinkage)
         proposal = defended(mixture, z[fit], weights[fit] / weights[fit].sum(), blocks)
-        held_out = weights[~fit] / weights[~fit].sum()
-        return float(held_out @ proposal.log_pdf(z[~fit])), mixture
+        return float(held_out @ proposal.log_pdf(z[~fit])), mixture, proposal
 
     candidates = [trained(started_from(z[fit], weights[fit], 1, dof, rng)) for dof in _DOFS]
-    enough = max(score for score, _ in candidates) - _TAIL_INSURANCE
-    dof = min(float(mixture.dofs[0]) for score, mixture in candidates if score >= enough)
+    enough = max(score for score, *_ in candidates) - _TAIL_INSURANCE
+    dof = min(float(mixture.dofs[0]) for score, mixture, _ in candidates if score >= enough)
     candidates.append(trained(current.with_dof(dof)))
     largest = int(np.clip(ess / (5.0 * dim), 1, _MAX_COMPONENTS))
     size = 2
     while size <= largest:
         candidates.append(trained(started_from(z[fit], weights[fit], size, dof, rng)))
         size *= 2
-    best = max(candidates, key=lambda c: c[0])[1]
+    score, best, proposal = max(candidates, key=lambda c: c[0])
     best = best.fitted_to(z, weights, _EM_STEPS, shrinkage)
-    return best, defended(best, z, weights, blocks)
+    final = defended(best, z, weights, blocks)
+    if ess < _CURVED_ESS * dim:
+        return best, final
+    curved = CurvedDensity.fitted_to(z[fit], weights[fit])
+    blends = {
+        share: float(held_out @ Blend(proposal, curved, share).log_pdf(z[~fit]))
+        for share in _CURVED_SHARES
+    }
+    share = max(blends, key=blends.__getitem__)
+    if blends[share] <= score:
+        return best, final
+    return best, Blend(final, CurvedDensity.fitted_to(z, weights), share)
 
 
 def defended(

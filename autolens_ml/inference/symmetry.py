@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from autolens_ml.inference.mixture import StudentMixture
+from autolens_ml.inference.curved import Density
 from autolens_ml.inference.target import Target
 from autolens_ml.latent import indexed_paths
 
@@ -27,23 +27,23 @@ _MAX_GROUP = 24
 
 @dataclass(frozen=True)
 class Proposal:
-    """A Student-t mixture averaged over relabellings of exchangeable parameters.
+    """A density averaged over relabellings of exchangeable parameters.
 
     Parameters
     ----------
-    mixture
-        The density before relabelling.
+    density
+        What it is before relabelling.
     relabellings
         Permutations g of the parameters, shape (G, D), the identity first: z[..., g] is the
         relabelled point.
     """
 
-    mixture: StudentMixture
+    density: Density
     relabellings: np.ndarray
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """``n`` independent draws, shape (n, D)."""
-        z = self.mixture.sample(n, rng)
+        z = self.density.sample(n, rng)
         chosen = rng.integers(len(self.relabellings), size=n)
         return np.take_along_axis(z, self.relabellings[chosen], axis=-1)
 
@@ -52,12 +52,12 @@ class Proposal:
         return logsumexp(self._of_images(z), axis=0) - np.log(len(self.relabellings))
 
     def folded(self, z: np.ndarray) -> np.ndarray:
-        """Every point relabelled to where the mixture expects it most, shape (n, D)."""
+        """Every point relabelled to where the density expects it most, shape (n, D)."""
         best = np.argmax(self._of_images(z), axis=0)
         return np.take_along_axis(z, self.relabellings[best], axis=-1)
 
     def _of_images(self, z: np.ndarray) -> np.ndarray:
-        return np.stack([self.mixture.log_pdf(z[:, g]) for g in self.relabellings])
+        return np.stack([self.density.log_pdf(z[:, g]) for g in self.relabellings])
 
 
 def candidate_exchanges(model: Any) -> list[np.ndarray]:

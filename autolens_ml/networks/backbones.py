@@ -13,12 +13,12 @@ _GROUPS = 8
 
 
 class ResNet(nn.Module):
-    """A residual network for small images with precise positions.
+    """A residual network (He et al. 2016, arXiv:1603.05027) for small images.
 
-    Pixels are first folded into channels, so that no detail is lost where most of the cost would
-    be; features keep a coarse map of positions instead of an average over the image. Scalars that
-    describe an observation, such as the width of its PSF, scale and shift every stage (FiLM,
-    Perez et al. 2018, arXiv:1709.07871).
+    Pixels are first folded into channels, which loses no detail and saves most of the cost; a
+    coarse map of positions at the end, instead of one average, keeps where things are. Scalars that
+    describe an observation, such as the width of its PSF, scale and shift the channels of every
+    block (FiLM, Perez et al. 2018, arXiv:1709.07871).
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ class ResNet(nn.Module):
     n_scalars
         Scalars that come with every image.
     widths
-        Channels of every stage; each stage after the first halves the resolution.
+        Channels of every stage, multiples of 8; each stage after the first halves the resolution.
     depths
         Residual blocks of every stage.
     n_features
         Length of the output.
     fold
-        Side of the squares of pixels that are folded into channels; must divide the image's.
+        Side of the squares of pixels that are folded into channels; divides the sides of images.
     map_size
         Side of the map of positions that the last stage is averaged to.
     """
@@ -53,14 +53,12 @@ class ResNet(nn.Module):
             nn.PixelUnshuffle(fold),
             nn.Conv2d(in_channels * fold**2, widths[0], 3, padding=1),
         )
-        stages = []
+        self.blocks = nn.ModuleList()
         previous = widths[0]
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            blocks = [_Block(previous, width, n_scalars, stride=1 if i == 0 else 2)]
-            blocks += [_Block(width, width, n_scalars) for _ in range(depth - 1)]
-            stages += blocks
+            self.blocks.append(_Block(previous, width, n_scalars, stride=1 if i == 0 else 2))
+            self.blocks.extend(_Block(width, width, n_scalars) for _ in range(depth - 1))
             previous = width
-        self.blocks = nn.ModuleList(stages)
         self.pool = nn.AdaptiveAvgPool2d(map_size)
         self.head = nn.Sequential(
             nn.GroupNorm(_GROUPS, previous),
@@ -79,6 +77,8 @@ class ResNet(nn.Module):
 
 
 class _Block(nn.Module):
+    """Two convolutions beside a skip connection, conditioned on scalars."""
+
     def __init__(self, n_in: int, n_out: int, n_scalars: int, stride: int = 1) -> None:
         super().__init__()
         self.norm_1 = nn.GroupNorm(_GROUPS, n_in)
@@ -92,7 +92,8 @@ class _Block(nn.Module):
         self.skip: nn.Module = nn.Identity()
         if stride != 1 or n_in != n_out:
             self.skip = nn.Sequential(
-                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
+                # Rounding up, as the strided convolution does with odd numbers of pixels.
+                nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity(),
                 nn.Conv2d(n_in, n_out, 1, bias=False),
             )
 

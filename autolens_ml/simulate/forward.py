@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +12,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from autogalaxy.profiles.light.linear import LightProfileLinear
+from autogalaxy.profiles.light.operated import LightProfileOperated
+from autogalaxy.profiles.light.snr import LightProfileSNR
 from autolens.analysis.analysis.lens import AnalysisLens
 from jax.scipy.signal import fftconvolve
 
-from autolens_ml.exceptions import ModelError
+from autolens_ml.exceptions import DataError, ModelError
+from autolens_ml.profiles.light import PixelLight
 from autolens_ml.simulate.instrument import Instrument
 
 # Lenses per compiled call: arrays of another length would be compiled anew.
 CHUNK = 64
+
+# What has no brightness of its own to simulate, and why.
+_REFUSED = {
+    LightProfileLinear: "is linear light, whose intensity only a fit determines",
+    LightProfileOperated: "is light that is already convolved, while PSFs differ from lens to lens",
+    LightProfileSNR: "is light of a signal-to-noise ratio, which depends on the exposure",
+    al.Pixelization: "is a pixelized source, whose light only a fit determines",
+}
 
 
 class ForwardModel:
@@ -32,7 +41,8 @@ class ForwardModel:
     Parameters
     ----------
     model
-        Any ``af.Model`` or ``af.Collection`` with ``galaxies`` at fixed redshifts.
+        Any ``af.Model`` or ``af.Collection`` with ``galaxies`` (and ``extra_galaxies``,
+        ``fields``, ``cosmology``, as PyAutoLens takes them) at fixed redshifts.
     instrument
         Pixels, PSF and over-sampling.
     stamp_paths
@@ -41,14 +51,14 @@ class ForwardModel:
     Raises
     ------
     ModelError
-        When the model has no galaxies, free redshifts, or linear light, whose intensity only a
-        fit determines.
+        When the model has no galaxies, no light, free redshifts, or light whose brightness it does
+        not fix; when a stamp path leads to no ``PixelLight``.
     """
 
     def __init__(
         self, model: Any, instrument: Instrument, stamp_paths: Sequence[tuple[str, ...]] = ()
     ) -> None:
-        _check(model)
+        _check(model, stamp_paths)
         self.model = model
         self.instrument = instrument
         self.stamp_paths = tuple(stamp_paths)
@@ -63,9 +73,7 @@ class ForwardModel:
     @cached_property
     def n_planes(self) -> int:
         """Planes of different redshift, the nearest first."""
-        vector = [float(prior.value_for(0.5)) for prior in self.model.priors_ordered_by_id]
-        instance = self.model.instance_from_vector(vector, ignore_assertions=True)
-        return len(self._analysis.tracer_via_instance_from(instance).planes)
+        return len(self._analysis.tracer_via_instance_from(instance_at(self.model)).planes)
 
     def planes_from(
         self, parameters: np.ndarray, kernels: np.ndarray, stamps: np.ndarray | None = None
@@ -77,7 +85,7 @@ class ForwardModel:
         parameters
             Physical parameters, shape (n, n_parameters), in the model's own order.
         kernels
-            PSF kernels, shape (n, y, x).
+            PSF kernels, shape (n, y, x), as the instrument makes them.
         stamps
             Maps of the profiles at ``stamp_paths``, shape (n, n_paths, y, x).
 
@@ -85,22 +93,38 @@ class ForwardModel:
         -------
         ndarray
             Shape (n, n_planes, y, x), float64, in the units of the model's intensities.
+
+        Raises
+        ------
+        DataError
+            When the model has stamp paths and there are no stamps for them.
+        ModelError
+            When JAX cannot trace a profile of the model.
         """
         n = len(parameters)
         arrays = [np.asarray(parameters, dtype=float), np.asarray(kernels, dtype=float)]
         if self.stamp_paths:
+            if np.ndim(stamps) != 4 or np.shape(stamps)[:2] != (n, len(self.stamp_paths)):
+                raise DataError(
+                    f"stamps of shape {np.shape(stamps)} for {n} lenses with "
+                    f"{len(self.stamp_paths)} stamp paths: give (n, n_paths, y, x)"
+                )
             arrays.append(np.asarray(stamps, dtype=float))
-        n_chunks = -(-n // CHUNK)
-        padding = n_chunks * CHUNK - n
+        if n == 0:
+            return np.empty((0, self.n_planes, *self.instrument.shape))
+        padding = -n % CHUNK
         arrays = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) for a in arrays]
-        chunks = [tuple(a[i * CHUNK : (i + 1) * CHUNK] for a in arrays) for i in range(n_chunks)]
-        first = np.asarray(self._jitted(*chunks[0]))  # compiles, once and in one thread
-        if jax.default_backend() == "cpu":
-            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-                rest = list(pool.map(lambda chunk: np.asarray(self._jitted(*chunk)), chunks[1:]))
-        else:
-            rest = [np.asarray(self._jitted(*chunk)) for chunk in chunks[1:]]
-        return np.concatenate([first, *rest])[:n]
+        try:
+            planes = [
+                np.asarray(self._jitted(*(array[first : first + CHUNK] for array in arrays)))
+                for first in range(0, n, CHUNK)
+            ]
+        except jax.errors.JAXTypeError as error:
+            raise ModelError(
+                f"JAX cannot trace a profile of the model ({_first_line(error)}): use profiles "
+                "written with xp"
+            ) from error
+        return np.concatenate(planes)[:n]
 
     @cached_property
     def _jitted(self) -> Any:
@@ -122,16 +146,58 @@ class ForwardModel:
         return jnp.stack([fftconvolve(image, kernel, mode="valid") for image in images])
 
 
-def _check(model: Any) -> None:
-    if not hasattr(model, "galaxies"):
+def instance_at(model: Any, unit: float = 0.5) -> Any:
+    """The instance of a model with every prior at one value of its unit interval.
+
+    Raises
+    ------
+    ModelError
+        When a parameter has no prior, or a profile refuses the values.
+    """
+    try:
+        vector = [float(prior.value_for(unit)) for prior in model.priors_ordered_by_id]
+        return model.instance_from_vector(vector, ignore_assertions=True)
+    except Exception as error:  # whatever the user's profiles raise means the same here
+        raise ModelError(
+            f"the model makes no lens within its priors: {_first_line(error)}"
+        ) from error
+
+
+def profiles_of(instance: Any, cls: type | tuple[type, ...]) -> list[tuple[tuple, Any]]:
+    """Paths and profiles of a class in an instance; of a basis, the profiles in it."""
+    found = instance.path_instance_tuples_for_class(cls, ignore_children=False)
+    return [
+        (path, profile) for path, profile in found if not isinstance(profile, al.lp_basis.Basis)
+    ]
+
+
+def _check(model: Any, stamp_paths: Sequence[tuple[str, ...]]) -> None:
+    if not isinstance(model, af.AbstractPriorModel) or not hasattr(model, "galaxies"):
         raise ModelError("a population needs a model with galaxies: af.Collection(galaxies=...)")
-    for path, prior in model.path_priors_tuples:
-        if path[-1] == "redshift":
-            raise ModelError(f"{'.'.join(path)} is free: a population needs fixed redshifts")
-        del prior
-    for path, component in model.attribute_tuples_with_type(af.Model, ignore_children=False):
-        if isinstance(component.cls, type) and issubclass(component.cls, LightProfileLinear):
+    for path, _ in model.path_priors_tuples:
+        if "redshift" in path:
+            raise ModelError(f"{_dotted(path)} is free: a population needs fixed redshifts")
+    instance = instance_at(model)
+    for cls, reason in _REFUSED.items():
+        for path, _ in instance.path_instance_tuples_for_class(cls, ignore_children=False):
+            raise ModelError(f"{_dotted(path)} {reason}: use an al.lp profile")
+    if not profiles_of(instance, al.LightProfile):
+        raise ModelError("the model has no light: give one of its galaxies a light profile")
+    for path in stamp_paths:
+        try:
+            component = model.object_for_path(path)
+        except (AttributeError, KeyError, TypeError, IndexError):
+            component = None
+        # A map put into a fixed instance would stay there: the profile has to be made anew.
+        if not isinstance(component, af.Model) or not issubclass(component.cls, PixelLight):
             raise ModelError(
-                f"{'.'.join(str(part) for part in path)} is linear light, whose intensity only a "
-                "fit determines: use the al.lp profile of the same name"
+                f"stamps at {_dotted(path)}: the model has no af.Model(aml.lp.PixelLight) there"
             )
+
+
+def _dotted(path: Sequence[Any]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autolens_ml.exceptions import OptionError
+
+if TYPE_CHECKING:
+    import autolens as al
 
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
@@ -17,30 +21,31 @@ class Instrument:
     """A telescope and camera, with the ranges in which observations differ.
 
     Every lens of a population draws its PSF width uniformly from ``psf_fwhm`` and its exposure
-    time log-uniformly from ``exposure_time``.
+    time log-uniformly from ``exposure_time``. Where two values are asked for, one stands for both.
 
     Parameters
     ----------
     name
         What cards and messages call it.
     shape
-        Pixels of an image, (y, x).
+        Pixels of an image, (y, x), at least 1.
     pixel_scale
-        arcsec per pixel.
+        arcsec per pixel, > 0.
     psf_fwhm
-        Smallest and largest full width at half maximum of the PSF, in arcsec.
+        Smallest and largest full width at half maximum of the PSF, in arcsec, > 0.
     exposure_time
-        Shortest and longest exposure, in seconds.
+        Shortest and longest exposure, in seconds, > 0.
     background_sky_level
-        Sky, in electrons per second and pixel.
+        Sky, in electrons per second and pixel, >= 0.
     read_noise
-        Total read noise of an exposure, in electrons per pixel.
+        Total read noise of an exposure, in electrons per pixel, >= 0; sky and read noise are not
+        both 0.
     psf_beta
-        Index of a Moffat PSF; ``None`` for a Gaussian.
+        Index of a Moffat PSF, > 1; ``None`` for a Gaussian.
     psf_shape
         Pixels of the PSF kernel, (y, x), odd; by default four times the largest width.
     over_sample_size
-        Sub-pixels per side on which light is evaluated, as in PyAutoLens.
+        Sub-pixels per side on which light is evaluated, as in PyAutoLens, at least 1.
     bands
         Names of the bands, for cards.
 
@@ -64,38 +69,53 @@ class Instrument:
 
     def __post_init__(self) -> None:
         for name in ("shape", "psf_fwhm", "exposure_time"):
-            object.__setattr__(self, name, _pair(self, name))
+            self._set_pair(name)
         object.__setattr__(self, "bands", tuple(self.bands))
-        if self.psf_shape is None:
-            side = 2 * int(np.ceil(2.0 * self.psf_fwhm[1] / self.pixel_scale)) + 1
-            object.__setattr__(self, "psf_shape", (side, side))
-        object.__setattr__(self, "psf_shape", _pair(self, "psf_shape"))
-        positive = (*self.shape, self.pixel_scale, *self.psf_fwhm, *self.exposure_time)
-        if not all(value > 0 for value in (*positive, self.over_sample_size)):
-            raise OptionError(
-                f"instrument {self.name!r}: shape, pixel_scale, psf_fwhm, exposure_time and "
-                "over_sample_size must be positive"
-            )
+        optional = [value for value in (self.psf_beta,) if value is not None]
+        level = (self.background_sky_level, self.read_noise)
+        sizes = (*self.shape, self.over_sample_size)
+        lengths = (self.pixel_scale, *self.psf_fwhm, *self.exposure_time)
+        for value in (*sizes, *lengths, *level, *optional):
+            if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value):
+                raise self._error(f"{value!r} is no finite number")
+        if not all(value > 0 for value in lengths):
+            raise self._error("pixel_scale, psf_fwhm and exposure_time must be positive")
+        if not all(isinstance(value, Integral) and value > 0 for value in sizes):
+            raise self._error("shape and over_sample_size must be whole numbers of at least 1")
         for name in ("psf_fwhm", "exposure_time"):
             low, high = getattr(self, name)
             if low > high:
-                raise OptionError(f"instrument {self.name!r}: {name} ({low}, {high}) is reversed")
-        if self.background_sky_level < 0 or self.read_noise < 0:
-            raise OptionError(f"instrument {self.name!r}: sky and read noise cannot be negative")
-        if self.background_sky_level == 0 and self.read_noise == 0:
-            raise OptionError(f"instrument {self.name!r}: needs sky or read noise")
-        if any(side % 2 == 0 for side in self.psf_shape):
-            raise OptionError(f"instrument {self.name!r}: psf_shape must be odd")
+                raise self._error(f"{name} ({low}, {high}) is reversed")
+        if min(level) < 0:
+            raise self._error("sky and read noise cannot be negative")
+        if max(level) == 0:
+            raise self._error("needs sky or read noise")
+        if self.psf_beta is not None and self.psf_beta <= 1:
+            raise self._error(f"psf_beta {self.psf_beta} must be above 1: the PSF has no end")
+        if self.psf_shape is None:
+            side = 2 * int(np.ceil(2.0 * self.psf_fwhm[1] / self.pixel_scale)) + 1
+            object.__setattr__(self, "psf_shape", (side, side))
+        self._set_pair("psf_shape")
+        if not all(isinstance(side, Integral) and side > 0 and side % 2 for side in self.psf_shape):
+            raise self._error(f"psf_shape {self.psf_shape} must be odd numbers of pixels")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Instrument:
-        """The instrument that ``as_dict`` described."""
+        """The instrument that ``as_dict`` described.
+
+        Raises
+        ------
+        OptionError
+            When an entry is missing, unknown or out of its range.
+        """
         known = {field.name for field in fields(cls)}
-        if unknown := set(values) - known:
+        if unknown := sorted(str(name) for name in set(values) - known):
             raise OptionError(
-                f"instrument: unknown {', '.join(sorted(unknown))}; known: "
-                f"{', '.join(sorted(known))}"
+                f"instrument: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}"
             )
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        if missing := [name for name in needed if name not in values]:
+            raise OptionError(f"instrument: needs {', '.join(missing)}")
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
@@ -119,13 +139,39 @@ class Instrument:
             kernels = (1.0 + r_squared / alpha**2) ** -self.psf_beta
         return kernels / kernels.sum(axis=(1, 2), keepdims=True)
 
+    def imaging_from(self, data: np.ndarray, noise_map: np.ndarray, psf_fwhm: float) -> al.Imaging:
+        """An observation as the dataset that PyAutoLens fits.
 
-def _pair(instrument: Instrument, name: str) -> tuple:
-    value = getattr(instrument, name)
-    pair = tuple(value) if np.ndim(value) else (value, value)
-    if len(pair) != 2:
-        raise OptionError(f"instrument {instrument.name!r}: {name} needs two values, not {value}")
-    return pair
+        Parameters
+        ----------
+        data, noise_map
+            Image and its RMS, shape (y, x).
+        psf_fwhm
+            Full width at half maximum of its PSF, in arcsec.
+        """
+        import autolens as al
+
+        def array_from(values: np.ndarray) -> al.Array2D:
+            return al.Array2D.no_mask(values, pixel_scales=self.pixel_scale)
+
+        (kernel,) = self.psf_kernels_from(np.array([psf_fwhm]))
+        return al.Imaging(
+            data=array_from(data),
+            noise_map=array_from(noise_map),
+            psf=al.Convolver(kernel=array_from(kernel), normalize=True),
+            over_sample_size_lp=self.over_sample_size,
+        )
+
+    def _set_pair(self, name: str) -> None:
+        value = getattr(self, name)
+        is_pair = isinstance(value, (tuple, list, np.ndarray))
+        pair = tuple(value) if is_pair else (value, value)
+        if len(pair) != 2:
+            raise self._error(f"{name} needs two values, not {value}")
+        object.__setattr__(self, name, pair)
+
+    def _error(self, message: str) -> OptionError:
+        return OptionError(f"instrument {self.name!r}: {message}")
 
 
 # Depths are those of one visit of the surveys' wide fields, or of a typical snapshot: the ranges
@@ -152,7 +198,7 @@ INSTRUMENTS: dict[str, Instrument] = {
             background_sky_level=1.4,
             read_noise=12.0,
             over_sample_size=4,
-            bands=("J", "Y", "H"),
+            bands=("Y", "J", "H"),
         ),
         Instrument(
             name="hst-acs",
@@ -201,11 +247,17 @@ INSTRUMENTS: dict[str, Instrument] = {
 
 
 def instrument_from(value: str | Instrument | dict[str, Any]) -> Instrument:
-    """A shipped instrument by name, one described by a dictionary, or the one given."""
+    """A shipped instrument by name, one described by a dictionary, or the one given.
+
+    Raises
+    ------
+    OptionError
+        When no shipped instrument has that name, or the dictionary describes none.
+    """
     if isinstance(value, Instrument):
         return value
     if isinstance(value, dict):
         return Instrument.from_dict(value)
-    if value not in INSTRUMENTS:
+    if not isinstance(value, str) or value not in INSTRUMENTS:
         raise OptionError(f"no instrument {value!r}: choose one of {', '.join(INSTRUMENTS)}")
     return INSTRUMENTS[value]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from numbers import Integral
+from typing import Any
 
 import autolens as al
 import numpy as np
 
 from autolens_ml.exceptions import ModelError, OptionError
 from autolens_ml.latent import LatentSpace, indexed_paths
-from autolens_ml.simulate.forward import CHUNK, ForwardModel
+from autolens_ml.simulate.forward import CHUNK, ForwardModel, instance_at, profiles_of
 from autolens_ml.simulate.instrument import Instrument, instrument_from
-
-if TYPE_CHECKING:
-    from autolens_ml.simulate.sources import StampLibrary
+from autolens_ml.simulate.selection import Selection
+from autolens_ml.simulate.sources import StampLibrary
 
 # Draws of the prior per accepted lens after which a selection is called impossible.
 _MAX_TRIES = 1000
+# Bytes of noise-free planes in a batch.
+_BATCH_SIZE = 2**27
 
 
 class Population:
@@ -28,30 +32,40 @@ class Population:
     Parameters
     ----------
     model
-        Any ``af.Model`` or ``af.Collection`` with ``galaxies``; its priors are the population.
+        Any ``af.Model`` or ``af.Collection`` with ``galaxies`` at fixed redshifts; its priors and
+        assertions are the population.
     instrument
         An :class:`Instrument`, the name of a shipped one, or a dictionary of its values.
     max_source_offset
-        Keep lenses whose source lies within this many Einstein radii of the lens, as seen on
-        the sky. ``None`` keeps all.
+        Keep lenses whose source would be seen within this many Einstein radii of the lens if
+        nothing deflected its light. ``None`` keeps all. See :class:`Selection`.
     noise_units
-        Whether the intensities of ``model`` are in units of the RMS of an empty pixel (so that
-        one population serves every depth) instead of electrons per second.
+        Whether the intensities of ``model``, free or fixed, are in units of the RMS of an empty
+        pixel (so that one population serves every depth) instead of electrons per second.
     stamps
         Source stamps by model path, such as ``{"galaxies.source.bulge": library}``: the map of
-        the ``PixelLight`` at that path is a random one of the library in every lens.
+        the ``PixelLight`` at that path is a random one of the library in every lens. All
+        libraries have stamps of one size.
 
     Attributes
     ----------
     names : tuple of str
         Dotted model paths of the parameters, in the model's own order.
+    space : LatentSpace
+        The map from unit-normal latents to physical parameters.
+    forward : ForwardModel
+        What makes noise-free images of parameters.
+    selection : Selection
+        Which draws of the prior are kept.
 
     Raises
     ------
     ModelError
-        When the model cannot be simulated, or has no Einstein radius or source to select by.
+        When the model cannot be simulated (see :class:`ForwardModel`), has no free parameter or,
+        where ``max_source_offset`` needs them, no Einstein radius; when ``noise_units`` would
+        scale light that is mass as well.
     OptionError
-        When the instrument is unknown.
+        When the instrument is unknown, or the stamps are no libraries of one size.
     """
 
     def __init__(
@@ -67,101 +81,115 @@ class Population:
         self.max_source_offset = max_source_offset
         self.noise_units = noise_units
         self.stamps = dict(stamps or {})
+        _check_stamps(self.stamps)
         paths = tuple(tuple(path.split(".")) for path in self.stamps)
         self.forward = ForwardModel(model, self.instrument, paths)
+        if model.prior_count == 0:
+            raise ModelError("the model has no free parameter: give at least one a prior")
+        self.selection = Selection(model, max_source_offset)
         self.space = LatentSpace.from_model(model)
         self.names = self.space.names
-        self._offset_indices = None if max_source_offset is None else _offset_indices(model)
-
-    @cached_property
-    def intensities(self) -> np.ndarray:
-        """Whether each parameter is an intensity, shape (n_parameters,)."""
-        return np.array([name.split(".")[-1] == "intensity" for name in self.names])
+        self._scaled = _light_intensities(model) if noise_units else None
+        self._has_run = False
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Unit-normal latents of ``n`` lenses, shape (n, n_parameters).
+        """Unit-normal latents of ``n`` lenses that the selection keeps, shape (n, n_parameters).
 
         Raises
         ------
         ModelError
             When hardly any draw of the prior passes the selection.
         """
-        kept: list[np.ndarray] = []
+        kept = [np.empty((0, self.space.dim))]
         n_kept = n_tried = 0
         while n_kept < n:
             z = rng.standard_normal((max(n, CHUNK), self.space.dim))
             n_tried += len(z)
-            z = z[self._selected(self.space.physical_from(z))]
+            z = z[self.selection.accepts(self.space.physical_from(z))]
             kept.append(z)
             n_kept += len(z)
             if n_tried > _MAX_TRIES * n and n_kept < n:
                 raise ModelError(
-                    f"{n_kept} of {n_tried} draws of the priors have their source within "
-                    f"{self.max_source_offset} Einstein radii: narrow the source's centre"
+                    f"only {n_kept} of {n_tried} draws of the priors satisfy the model's "
+                    f"assertions and max_source_offset ({self.max_source_offset}): narrow the "
+                    "priors, of the source's centre above all"
                 )
         return np.concatenate(kept)[:n]
 
     def batches(self, n: int, seed: int, start: int = 0) -> Iterator[SimulatedLenses]:
-        """Lenses ``start`` to ``n`` in batches of at most ``CHUNK`` times the number of cores.
+        """Lenses ``start`` to ``n`` in batches of a multiple of ``CHUNK``, the last one cut.
 
-        Lens i depends on the seed and on i alone: not on ``n``, nor on where a run was resumed.
+        Lens i depends on the seed and on i alone: not on ``n``, nor on where a run was resumed,
+        nor on the number of cores, which work on a batch together.
 
         Raises
         ------
         OptionError
-            When ``start`` is not a multiple of ``CHUNK``.
+            When ``n`` or ``seed`` is not a whole number of at least 0, or ``start`` not a multiple
+            of ``CHUNK``.
+        ModelError
+            When hardly any draw of the prior passes the selection, or an image is not finite.
         """
+        for name, value in (("n", n), ("seed", seed), ("start", start)):
+            if not isinstance(value, Integral) or value < 0:
+                raise OptionError(f"{name} must be a whole number of at least 0, not {value!r}")
         if start % CHUNK:
             raise OptionError(f"start must be a multiple of {CHUNK}, not {start}")
-        for first in range(start, n, _CHUNKS_PER_BATCH * CHUNK):
-            last = min(first + _CHUNKS_PER_BATCH * CHUNK, n)
-            chunks = range(first // CHUNK, -(-last // CHUNK))
-            yield self._simulated([self._chunk(seed, i) for i in chunks])[: last - first]
+        return self._batches(n, seed, start)
 
-    def _chunk(self, seed: int, index: int) -> _Chunk:
+    def _batches(self, n: int, seed: int, start: int) -> Iterator[SimulatedLenses]:
+        n_cores = os.cpu_count() or 1
+        chunk_size = 8 * CHUNK * self.forward.n_planes * int(np.prod(self.instrument.shape))
+        n_chunks = max(n_cores, min(4 * n_cores, _BATCH_SIZE // chunk_size))
+        with ThreadPoolExecutor(n_cores) as pool:
+            for first in range(start, n, n_chunks * CHUNK):
+                last = min(first + n_chunks * CHUNK, n)
+                indices = range(first // CHUNK, -(-last // CHUNK))
+                # The first chunk compiles, which threads would otherwise do at once.
+                head = [] if self._has_run else [self._chunk(seed, indices[0])]
+                self._has_run = True
+                rest = pool.map(lambda index: self._chunk(seed, index), indices[len(head) :])
+                yield _joined(self, [*head, *rest])[: last - first]
+
+    def _chunk(self, seed: int, index: int) -> SimulatedLenses:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-        z = self.draw(CHUNK, rng)
+        latents = self.draw(CHUNK, rng)
         fwhm = rng.uniform(*self.instrument.psf_fwhm, size=CHUNK)
-        log_times = rng.uniform(*np.log(self.instrument.exposure_time), size=CHUNK)
-        stamps = [library.sample(CHUNK, rng) for library in self.stamps.values()]
-        return _Chunk(z, fwhm, np.exp(log_times), np.array(stamps, dtype=int).T, rng)
-
-    def _simulated(self, chunks: list[_Chunk]) -> SimulatedLenses:
-        z, fwhm, times = (
-            np.concatenate([getattr(chunk, name) for chunk in chunks])
-            for name in ("z", "psf_fwhm", "exposure_time")
+        times = np.exp(rng.uniform(*np.log(self.instrument.exposure_time), size=CHUNK))
+        indices = np.empty((CHUNK, len(self.stamps)), dtype=int)
+        for i, library in enumerate(self.stamps.values()):
+            indices[:, i] = library.sample(CHUNK, rng)
+        model_units = self.space.physical_from(latents)
+        planes = self.forward.planes_from(
+            model_units, self.instrument.psf_kernels_from(fwhm), self._maps(indices)
         )
-        model_units = self.space.physical_from(z)
-        kernels = self.instrument.psf_kernels_from(fwhm)
-        stamps = None
-        if self.stamps:
-            indices = np.concatenate([chunk.stamps for chunk in chunks])
-            stamps = np.stack(
-                [library.stamps[indices[:, i]] for i, library in enumerate(self.stamps.values())],
-                axis=1,
-            )
-        planes = self.forward.planes_from(model_units, kernels, stamps)
+        self._check_finite(planes, model_units)
         parameters = model_units
         if self.noise_units:
             unit = self.instrument.background_noise_from(times)
             planes = planes * unit[:, None, None, None]
-            parameters = np.where(self.intensities, model_units * unit[:, None], model_units)
-        data, noise_maps = [], []
-        for i, chunk in enumerate(chunks):
-            here = slice(i * CHUNK, (i + 1) * CHUNK)
-            observed = self._observed(planes[here].sum(axis=1), times[here], chunk.rng)
-            data.append(observed[0])
-            noise_maps.append(observed[1])
+            parameters = np.where(self._scaled, model_units * unit[:, None], model_units)
+        data, noise_maps = self._observed(planes.sum(axis=1), times, rng)
         return SimulatedLenses(
-            population=self,
-            latents=z,
-            parameters=parameters,
-            planes=planes,
-            data=np.concatenate(data),
-            noise_maps=np.concatenate(noise_maps),
-            psf_fwhm=fwhm,
-            exposure_times=times,
+            self, latents, parameters, planes, data, noise_maps, fwhm, times, indices
         )
+
+    def _maps(self, indices: np.ndarray) -> np.ndarray | None:
+        if not self.stamps:
+            return None
+        libraries = self.stamps.values()
+        return np.stack(
+            [library.stamps[i] for library, i in zip(libraries, indices.T, strict=True)], axis=1
+        )
+
+    def _check_finite(self, planes: np.ndarray, parameters: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(planes).all(axis=(1, 2, 3)))
+        if bad.size:
+            values = zip(self.names, parameters[bad[0]], strict=True)
+            raise ModelError(
+                "narrow the priors, or add an assertion: an image is not finite where "
+                + ", ".join(f"{name} = {value:.4g}" for name, value in values)
+            )
 
     def _observed(
         self, images: np.ndarray, times: np.ndarray, rng: np.random.Generator
@@ -173,26 +201,6 @@ class Population:
         counts = rng.poisson(expected) + read_noise * rng.standard_normal(images.shape)
         sky = self.instrument.background_sky_level
         return counts / time - sky, np.sqrt(expected + read_noise**2) / time
-
-    def _selected(self, parameters: np.ndarray) -> np.ndarray:
-        if self._offset_indices is None:
-            return np.ones(len(parameters), dtype=bool)
-        radius, lens, source = self._offset_indices
-        offset = np.hypot(*(parameters[:, source] - parameters[:, lens]).T)
-        return offset <= self.max_source_offset * parameters[:, radius]
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    z: np.ndarray
-    psf_fwhm: np.ndarray
-    exposure_time: np.ndarray
-    stamps: np.ndarray
-    rng: np.random.Generator
-
-
-# Large enough for every core to have work, small enough to stream in little memory.
-_CHUNKS_PER_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,8 @@ class SimulatedLenses:
         Full widths at half maximum in arcsec, shape (n,).
     exposure_times : ndarray
         Seconds, shape (n,).
+    stamps : ndarray
+        Which stamp of its library each lens has, shape (n, n_libraries), integers.
     """
 
     population: Population
@@ -227,6 +237,7 @@ class SimulatedLenses:
     noise_maps: np.ndarray
     psf_fwhm: np.ndarray
     exposure_times: np.ndarray
+    stamps: np.ndarray
 
     def __len__(self) -> int:
         return len(self.data)
@@ -247,21 +258,28 @@ class SimulatedLenses:
 
     def imaging_from(self, index: int) -> al.Imaging:
         """One lens as the dataset that PyAutoLens fits."""
-        scale = self.population.instrument.pixel_scale
-        return al.Imaging(
-            data=al.Array2D.no_mask(self.data[index], pixel_scales=scale),
-            noise_map=al.Array2D.no_mask(self.noise_maps[index], pixel_scales=scale),
-            psf=al.Convolver(
-                kernel=al.Array2D.no_mask(self.psfs[index], pixel_scales=scale), normalize=True
-            ),
-            over_sample_size_lp=self.population.instrument.over_sample_size,
+        return self.population.instrument.imaging_from(
+            self.data[index], self.noise_maps[index], self.psf_fwhm[index]
         )
 
     def instance_from(self, index: int) -> Any:
-        """The model instance of one lens: ``al.Tracer(galaxies=instance.galaxies)``."""
-        return self.population.model.instance_from_vector(
-            list(self.parameters[index]), ignore_assertions=True
-        )
+        """The model instance of one lens: ``al.Tracer(galaxies=instance.galaxies)``.
+
+        Its intensities are in electrons per second, and it has the stamps of this lens.
+        """
+        population = self.population
+        (vector,) = population.space.physical_from(self.latents[[index]])
+        instance = population.model.instance_from_vector(list(vector), ignore_assertions=True)
+        # What is fixed in the model is the same object in every instance.
+        instance = copy.deepcopy(instance)
+        for i, (path, library) in enumerate(population.stamps.items()):
+            instance.object_for_path(tuple(path.split("."))).values = library[self.stamps[index, i]]
+        if population.noise_units:
+            unit = population.instrument.background_noise_from(self.exposure_times[index])
+            lights = {id(light): light for _, light in profiles_of(instance, al.LightProfile)}
+            for light in lights.values():
+                light.intensity = light.intensity * unit
+        return instance
 
 
 ARRAYS = (
@@ -272,6 +290,7 @@ ARRAYS = (
     "noise_maps",
     "psf_fwhm",
     "exposure_times",
+    "stamps",
 )
 
 
@@ -283,45 +302,51 @@ def simulate(population: Population, n: int, seed: int = 0) -> SimulatedLenses:
     population
         What to draw from; :meth:`Population.batches` streams instead.
     n
-        How many.
+        How many, at least 1.
     seed
         Lens i is the same for every ``n``.
 
     Raises
     ------
     OptionError
-        When ``n`` is not positive.
+        When ``n`` is not positive, or the seed negative.
+    ModelError
+        When hardly any draw of the prior passes the selection, or an image is not finite.
     """
+    batches = population.batches(n, seed)
     if n < 1:
         raise OptionError(f"the number of lenses must be positive, not {n}")
-    batches = list(population.batches(n, seed))
-    arrays = {name: np.concatenate([getattr(b, name) for b in batches]) for name in ARRAYS}
+    return _joined(population, list(batches))
+
+
+def _joined(population: Population, parts: list[SimulatedLenses]) -> SimulatedLenses:
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
     return SimulatedLenses(population, **arrays)
 
 
-def _offset_indices(model: Any) -> tuple[int, list[int], list[int]]:
-    """Columns of the Einstein radius, of the lens's centre and of the source's centre."""
-    columns = dict(indexed_paths(model))
-    lens = next((path[:-1] for path in columns if path[-1] == "einstein_radius"), None)
-    if lens is None:
-        raise ModelError("max_source_offset needs a mass profile with a free einstein_radius")
-    galaxy = {path: model.object_for_path(path[:2]) for path in columns if len(path) > 2}
-    farthest = max(float(g.redshift) for g in galaxy.values() if hasattr(g, "redshift"))
-    source = next(
-        (
-            path[:-2]
-            for path in columns
-            if path[-1] == "centre_0" and float(galaxy[path].redshift) == farthest
-        ),
-        None,
-    )
-    try:
-        centres = [
-            [columns[(*owner, "centre", f"centre_{axis}")] for axis in (0, 1)]
-            for owner in (lens, source)
-        ]
-    except (KeyError, TypeError) as error:
+def _check_stamps(stamps: Mapping[str, Any]) -> None:
+    for path, library in stamps.items():
+        if not isinstance(library, StampLibrary):
+            raise OptionError(f"stamps at {path}: needs a StampLibrary, not {library!r}")
+    sizes = sorted({library.size for library in stamps.values()})
+    if len(sizes) > 1:
+        raise OptionError(f"stamps of {sizes} pixels a side: make all libraries of one size")
+
+
+def _light_intensities(model: Any) -> np.ndarray:
+    """Whether each parameter is the intensity of light, shape (n_parameters,)."""
+    instance = instance_at(model)
+    owners = {
+        tuple(str(part) for part in path): isinstance(light, al.mp.MassProfile)
+        for path, light in profiles_of(instance, al.LightProfile)
+    }
+    is_light = np.zeros((2, model.prior_count), dtype=bool)
+    for path, column in indexed_paths(model):
+        cut = path.index("intensity") if "intensity" in path else None
+        is_light[int(path[:cut] in owners), column] = True
+    if any(owners.values()) or is_light.all(axis=0).any():
         raise ModelError(
-            "max_source_offset needs free centres of the lens mass and of the source"
-        ) from error
-    return columns[(*lens, "einstein_radius")], *centres
+            "noise_units scale light, but the intensity of some light of the model is mass as "
+            "well: give intensities in electrons per second"
+        )
+    return is_light[1]

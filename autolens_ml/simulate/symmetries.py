@@ -2,25 +2,40 @@
 
 A reflection or rotation of the sky takes polar angles phi to s phi + alpha. A pair
 (sin m phi, cos m phi), as ellipticity (m = 2), shear (m = 2), multipole (m) and position (m = 1,
-times a radius) are, transforms linearly; angles are shifted; everything else stays.
+times a radius) are, transforms linearly; angles are shifted; everything else stays. A parameter
+that is fixed has to stay as well, or the flip or turn leads out of the model.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
+import autolens as al
 import numpy as np
+from autogalaxy.profiles.geometry_profiles import GeometryProfile
 
-from autolens_ml.exceptions import ModelError
 from autolens_ml.latent import LatentSpace, indexed_paths
+from autolens_ml.profiles.light import PixelLight
+from autolens_ml.simulate.forward import instance_at, profiles_of
+from autolens_ml.simulate.selection import Selection
 
-# Pairs (sine-like, cosine-like) by the name of their tuple, with the m of their angle.
-_PAIRS = {"centre": 1, "ell_comps": 2, "multipole_comps": None}
-# Pairs of separate parameters: ExternalShear has the cosine-like one first.
-_SHEAR = {"gamma_1": "gamma_2", "gamma_2": "gamma_1"}
-_ANGLES = {"position_angle": 360.0}
+# Tuples (sine-like, cosine-like) by name, with the m of their angle; None: the profile has it.
+_TUPLES = {"centre": 1, "ell_comps": 2, "multipole_comps": None}
+# Pairs of separate parameters (sine-like, cosine-like), with the m of their angle.
+_PAIRS = {("gamma_2", "gamma_1"): 2, ("tau_2", "tau_1"): 1, ("delta_2", "delta_1"): 3}
+# Multipoles (cosine-like, sine-like) in the frame of an ellipse. Its axis has no direction, so odd
+# ones change their sign in places that no linear map knows.
+_EVEN, _ODD = ("multipole_4_comps", 4), "multipole_3_comps"
+# Angles [deg] with their periods; of a picture, which has a direction where others have an axis.
+_PERIODS = {"position_angle": 180.0, "angle_pos": 180.0, "angle_binary": 360.0}
+_PICTURE_PERIOD = 360.0
+# Mass that is a map cannot be turned.
+_MAPS = (al.mp.InputDeflections, al.mp.InputPotential, al.mp.GaussianRandomField)
 _TOLERANCE = 1e-6
+# Draws on which symmetries of the priors, and of assertions, are tested.
+_N_DRAWS, _N_ASSERTED = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class Symmetry:
     flip : bool
         Whether y is mirrored first.
     turns : int
-        Counter-clockwise quarter turns after that.
+        Counter-clockwise quarter turns after that, 0 to 3.
     matrix, offset : ndarray
         Parameters become ``matrix @ parameters + offset``, shapes (d, d) and (d,).
     periods : ndarray
@@ -57,76 +72,133 @@ class Symmetry:
 
 
 def symmetries_of(model: Any) -> list[Symmetry]:
-    """The eight symmetries of a square, as they act on the parameters of a model.
+    """Those of the eight symmetries of a square that lead from lenses of a model to others.
+
+    The identity comes first; it is alone where something that is fixed, such as the position of a
+    neighbour, singles out a direction, or where a parameter's action is not known.
 
     A ``PixelLight`` keeps its map under turns; under a flip its map is mirrored as well.
 
     Raises
     ------
     ModelError
-        When a pair of parameters is not known, or one of its components is fixed.
+        When the model has no instance at the middle of its priors.
     """
-    return [_symmetry(model, flip, turns) for flip in (False, True) for turns in range(4)]
+    directions = _Directions(model)
+    found = [directions.symmetry(flip, turns) for flip in (False, True) for turns in range(4)]
+    return [symmetry for symmetry in found if symmetry is not None]
 
 
 def latent_symmetries_of(model: Any, symmetries: list[Symmetry]) -> list[Symmetry]:
-    """Those symmetries that also are symmetries of the prior: they act on latents by ``matrix``."""
+    """Those symmetries that also are symmetries of the prior: they act on latents by ``matrix``.
+
+    The prior is that of ``Population``: it has the model's assertions.
+    """
     space = LatentSpace.from_model(model)
-    z = np.random.default_rng(0).standard_normal((16, space.dim))
+    selection = Selection(model)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((_N_DRAWS, space.dim))
     physical = space.physical_from(z)
+    many = space.physical_from(rng.standard_normal((_N_ASSERTED, space.dim)))
+    scale = np.maximum(np.abs(physical).max(axis=0), _TOLERANCE)
     kept = []
     for symmetry in symmetries:
         if symmetry.offset.any():
             continue
         expected = space.physical_from(z @ symmetry.matrix.T)
-        scale = np.maximum(np.abs(physical).max(axis=0), _TOLERANCE)
-        moved = symmetry.parameters_from(physical)
-        if np.all(np.abs(moved - expected) <= _TOLERANCE * scale):
+        change = np.abs(symmetry.parameters_from(physical) - expected)
+        asserted = selection.accepts(symmetry.parameters_from(many)) == selection.accepts(many)
+        if np.all(change <= _TOLERANCE * scale) and asserted.all():
             kept.append(symmetry)
     return kept
 
 
-def _symmetry(model: Any, flip: bool, turns: int) -> Symmetry:
-    columns = dict(indexed_paths(model))
-    dim = model.prior_count
-    sign, alpha = (-1.0 if flip else 1.0), turns * np.pi / 2.0
-    matrix, offset, periods = np.eye(dim), np.zeros(dim), np.full(dim, np.inf)
-    for path, i in columns.items():
-        name = path[-1]
-        in_tuple = len(path) > 1 and name.startswith(f"{path[-2]}_")
-        if in_tuple:
-            m = _PAIRS.get(path[-2], 0) or _order(model, path)
-            other = _column(columns, (*path[:-1], f"{path[-2]}_{1 - int(name[-1])}"))
-            is_sine = name.endswith("_0")
-        elif name in _SHEAR:
-            m, is_sine = 2, name == "gamma_2"
-            other = _column(columns, (*path[:-1], _SHEAR[name]))
-        elif name in _ANGLES:
-            matrix[i] = 0.0
-            matrix[i, i], offset[i], periods[i] = sign, np.degrees(alpha), _ANGLES[name]
-            continue
-        else:
-            continue
-        # Quarter turns have exact sines and cosines: no rounding may leak into a parameter.
-        cosine, sine = np.round(np.cos(m * alpha)), np.round(np.sin(m * alpha))
-        matrix[i] = 0.0
-        if is_sine:
-            matrix[i, i], matrix[i, other] = sign * cosine, sine
-        else:
-            matrix[i, i], matrix[i, other] = cosine, -sign * sine
-    return Symmetry(flip, turns, matrix, offset, periods)
+class _Directions:
+    """What of a model has a direction on the sky.
 
+    A quantity, free or fixed, is an affine form of the d free parameters: an array of their
+    coefficients and, in the end, a constant.
 
-def _column(columns: dict, path: tuple[str, ...]) -> int:
-    if path not in columns:
-        raise ModelError(
-            f"{'.'.join(path)} is fixed but its partner is free: such a model has no symmetries"
-        )
-    return columns[path]
+    Attributes
+    ----------
+    pairs : list
+        Quantities (sine-like, cosine-like) and the m of their angle.
+    angles : list
+        Quantities [deg] and their periods.
+    others : list
+        Free parameters that stay as they are.
+    is_free : bool
+        Whether any flip or turn can be a symmetry.
+    """
 
+    def __init__(self, model: Any) -> None:
+        self.dim = model.prior_count
+        self.pairs: list[tuple[np.ndarray, np.ndarray, int]] = []
+        self.angles: list[tuple[np.ndarray, float]] = []
+        self.is_free = True
+        self._columns = dict(indexed_paths(model))
+        self._taken: set[tuple[str, ...]] = set()
+        # What differs between two instances without being a parameter is computed from others.
+        instances = [instance_at(model, unit) for unit in (0.37, 0.61)]
+        for found in zip(*(profiles_of(i, (GeometryProfile, al.ps.Point)) for i in instances)):
+            (path, profile), (_, other) = found
+            self._take(tuple(str(part) for part in path), profile, other)
+        self.others = [
+            np.eye(self.dim + 1)[column]
+            for path, column in self._columns.items()
+            if path not in self._taken
+        ]
 
-def _order(model: Any, path: tuple[str, ...]) -> int:
-    component = model.object_for_path(path[:-2])
-    if path[-2] not in _PAIRS or not hasattr(component, "m"):
-        raise ModelError(f"{'.'.join(path)}: how it turns with the image is not known")
-    return int(component.m)
+    def _take(self, path: tuple[str, ...], *profiles: Any) -> None:
+        profile = profiles[0]
+        names = signature(type(profile).__init__).parameters
+
+        def quantity(name: str, i: int | None = None) -> np.ndarray:
+            full = (*path, name) if i is None else (*path, name, f"{name}_{i}")
+            if full in self._columns:
+                self._taken.add(full)
+                return np.eye(self.dim + 1)[self._columns[full]]
+            values = [getattr(p, name) if i is None else getattr(p, name)[i] for p in profiles]
+            self.is_free &= values[0] == values[1]
+            return np.append(np.zeros(self.dim), values[0])
+
+        for name, m in _TUPLES.items():
+            if name in names:
+                self.pairs.append((quantity(name, 0), quantity(name, 1), m or int(profile.m)))
+        for (sine, cosine), m in _PAIRS.items():
+            if sine in names:
+                self.pairs.append((quantity(sine), quantity(cosine), m))
+        for name, period in _PERIODS.items():
+            if name in names:
+                is_picture = isinstance(profile, PixelLight)
+                self.angles.append((quantity(name), _PICTURE_PERIOD if is_picture else period))
+        if _EVEN[0] in names:
+            self.pairs.append((quantity(_EVEN[0], 1), quantity(_EVEN[0], 0), _EVEN[1]))
+            self.is_free &= not any(quantity(_ODD, i).any() for i in (0, 1))
+        self.is_free &= not isinstance(profile, _MAPS)
+
+    def symmetry(self, flip: bool, turns: int) -> Symmetry | None:
+        """The flip and turns as they act on the free parameters; None if they lead elsewhere."""
+        if (flip or turns) and not self.is_free:
+            return None
+        sign, alpha = (-1.0 if flip else 1.0), turns * np.pi / 2.0
+        moves = [(quantity, quantity, np.inf) for quantity in self.others]
+        for sine, cosine, m in self.pairs:
+            # Quarter turns have exact sines and cosines: no rounding may leak into a parameter.
+            c, s = np.round(np.cos(m * alpha)), np.round(np.sin(m * alpha))
+            moves.append((sine, sign * c * sine + s * cosine, np.inf))
+            moves.append((cosine, c * cosine - sign * s * sine, np.inf))
+        shift = np.append(np.zeros(self.dim), np.degrees(alpha))
+        moves += [(angle, sign * angle + shift, period) for angle, period in self.angles]
+        forms: dict[int, np.ndarray] = {}
+        periods = np.zeros(self.dim)
+        for before, after, period in moves:
+            if before[:-1].any():
+                column = int(np.argmax(before[:-1]))
+                periods[column] = max(periods[column], period)
+                if not np.array_equal(forms.setdefault(column, after), after):
+                    return None
+            elif after[:-1].any() or np.remainder(after[-1] - before[-1], period):
+                return None
+        rows = np.array([forms[column] for column in range(self.dim)])
+        return Symmetry(flip, turns, rows[:, :-1], rows[:, -1], periods)

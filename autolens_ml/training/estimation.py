@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,8 +14,11 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from autolens_ml.networks.posterior import PosteriorNetwork
-from autolens_ml.training.lens_set import Batch, Observer
-from autolens_ml.training.preset import TrainingOptions
+from autolens_ml.simulate.population import Population
+from autolens_ml.training.lens_set import Batch, LensSet, Observer
+from autolens_ml.training.preset import Preset, TrainingOptions
+
+_SEEDS_PER_PRESET = 10
 
 
 class PosteriorEstimation(pl.LightningModule):
@@ -42,9 +48,10 @@ class PosteriorEstimation(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the loss of one batch of the validation set."""
-        self.log("validation_loss", self._loss(batch), batch_size=len(batch.images))
+        loss = self._loss(batch)
+        self.log("validation_loss", loss, batch_size=len(batch.images), sync_dist=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> dict[str, Any]:
         """AdamW; the rate rises linearly and falls as a cosine."""
         options = self.options
         optimizer = torch.optim.AdamW(
@@ -71,47 +78,70 @@ class PosteriorEstimation(pl.LightningModule):
 class LensData(pl.LightningDataModule):
     """Batches of observed lenses.
 
-    An epoch is the stretch between two looks at the validation set: its batches depend on the seed
-    and its number alone, so that a resumed training sees what an unbroken one would.
+    One process of all simulates the sets, which must be on a disk that all of them see. An epoch is
+    the stretch between two looks at the validation set: its batches depend on the seed, on its
+    number and on that of the process alone, so that a resumed training sees what an unbroken one
+    would.
 
     Parameters
     ----------
-    training, validation
-        Observers of the two sets.
-    options
-        Batch size and length of an epoch.
-    seed
-        Of all batches.
+    preset
+        What is simulated, and how it is observed.
+    population
+        Of the preset.
+    columns
+        Of the latents that the network estimates.
+    folder
+        Of the sets.
+    say
+        Takes a line of progress.
 
     Attributes
     ----------
     validation : Observer
-        Of the validation set.
+        Of the validation set, once `setup` has been called.
     """
 
     def __init__(
-        self, training: Observer, validation: Observer, options: TrainingOptions, seed: int
+        self,
+        preset: Preset,
+        population: Population,
+        columns: list[int],
+        folder: Path,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__()
-        self._training = training
-        self.validation = validation
-        self._options = options
-        self._seed = seed
+        self.prepare_data_per_node = False
+        self._preset = preset
+        self._population = population
+        self._columns = columns
+        self._folder = folder
+        self._say = say
+
+    def prepare_data(self) -> None:
+        """Simulate what is missing; Lightning calls this in one process, while all others wait."""
+        lens_sets(self._preset, self._population, self._folder, self._say)
+
+    def setup(self, stage: str) -> None:
+        """Open the sets."""
+        sets = lens_sets(self._preset, self._population, self._folder)
+        share = self._preset.training.mask_share
+        self._training = Observer(sets["training"], self._columns, share)
+        self.validation = Observer(sets["validation"], self._columns, share, augment=False)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of one epoch."""
-        trainer = self.trainer
-        n = min(self._options.validate_every, max(self._options.n_steps - trainer.global_step, 1))
-        key = (trainer.current_epoch, trainer.global_rank)
-        batches = _Batches(self._training, n, self._options.batch_size, (self._seed, *key))
+        options, epoch = self._preset.training, self.trainer.current_epoch
+        n = min(options.validate_every, options.n_steps - epoch * options.validate_every)
+        key = (self._preset.seed, epoch, self.trainer.global_rank)
+        batches = _Batches(self._training, max(n, 1), options.batch_size, key)
         return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
-        """The validation set: the same noise at every look."""
-        n = len(self.validation.lenses) // self._options.batch_size
-        batches = _Batches(
-            self.validation, max(n, 1), self._options.batch_size, (self._seed,), in_order=True
-        )
+        """The validation set: the same noise at every look, and in every process."""
+        size = self._preset.training.batch_size
+        n = -(-len(self.validation.lenses) // size)
+        batches = _Batches(self.validation, n, size, (self._preset.seed,), in_order=True)
         return DataLoader(batches, batch_size=None)
 
     def transfer_batch_to_device(
@@ -121,7 +151,49 @@ class LensData(pl.LightningDataModule):
         return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
 
 
+def lens_sets(
+    preset: Preset,
+    population: Population,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, LensSet]:
+    """The preset's simulated sets, ``training`` and ``validation``, made where they are missing.
+
+    Each has a seed of its own: no validation lens is ever seen in training.
+
+    Raises
+    ------
+    DataError
+        When a folder holds another set, or a damaged one.
+    OptionError
+        When a set does not fit on the disk.
+    """
+    options = preset.training
+    sizes = {"training": options.n_lenses, "validation": options.n_validation}
+    return {
+        name: LensSet.simulated(
+            population, n, _SEEDS_PER_PRESET * preset.seed + i, folder / name, _reporter(name, say)
+        )
+        for i, (name, n) in enumerate(sizes.items())
+    }
+
+
+def _reporter(name: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Lines of progress of a simulation, which may have been begun before."""
+    times: list[tuple[float, int]] = []
+
+    def report(done: int, n: int) -> None:
+        times.append((time.monotonic(), done))
+        elapsed, made = times[-1][0] - times[0][0], done - times[0][1]
+        left = f", {(n - done) * elapsed / made / 60.0:.0f} min left" if made else ""
+        say(f"simulating the {name} set: {done:,} of {n:,} lenses{left}")
+
+    return report
+
+
 class _Batches(IterableDataset):
+    """``n`` batches of an observer, drawn at random or in order."""
+
     def __init__(
         self,
         observer: Observer,

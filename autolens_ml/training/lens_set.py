@@ -1,26 +1,33 @@
 """Training lenses: simulated once, observed afresh in every step.
 
 Light is linear in its intensity. Noise-free planes stored at unit intensity therefore give exact
-new draws of the population's intensities, noise, flips and turns at every step: a set of 10^5
-lenses is worth many times its number.
+new draws of the population's brightness, noise, flips and turns at every step: a set of 10^5 lenses
+is worth many times its number.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import autofit as af
+import autolens as al
 import numpy as np
 import torch
 from autofit.tools.util import open_atomic
+from autogalaxy.profiles.mass.abstract.abstract import MassProfile
+from scipy.special import ndtr, ndtri
 
-from autolens_ml.latent import indexed_paths
+from autolens_ml.exceptions import DataError, OptionError
+from autolens_ml.latent import LatentSpace, indexed_paths
 from autolens_ml.simulate.forward import CHUNK
 from autolens_ml.simulate.population import Population
-from autolens_ml.simulate.symmetries import latent_symmetries_of, symmetries_of
+from autolens_ml.simulate.symmetries import Symmetry, symmetries_of
 
 # Radii of the circular masks that users draw, in units of half the image.
 _MASK_RADII = (0.6, 1.3)
@@ -29,6 +36,9 @@ _MAX_HOLES = 3
 _HOLE_RADII = (0.03, 0.12)
 # Half precision holds values up to 65504.
 _LARGEST = 6.0e4
+# Where autofit looks for the galaxies of a lens.
+_GALAXIES = ("galaxies", "extra_galaxies", "scaling_galaxies")
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,9 +48,10 @@ class LensSet:
     Attributes
     ----------
     population : Population
-        In noise units.
+        What the lenses were drawn from.
     planes : ndarray
-        Shape (n, n_planes, y, x), float16, at an intensity of one where the plane has a free one.
+        Shape (n, n_planes, y, x), float16, in units of the RMS of an empty pixel, at an intensity
+        of one, in the same units, where `leading_intensities` has one for the plane.
     latents : ndarray
         Shape (n, n_parameters).
     psf_fwhm : ndarray
@@ -67,54 +78,239 @@ class LensSet:
         folder: Path,
         say: Callable[[int, int], None] = lambda done, n: None,
     ) -> LensSet:
-        """Simulate into ``folder``; what an interrupted call left there is kept."""
-        n_planes, shape = population.forward.n_planes, population.instrument.shape
-        folder.mkdir(parents=True, exist_ok=True)
-        progress = folder / "progress.json"
-        done = json.loads(progress.read_text())["done"] if progress.is_file() else 0
+        """Simulate into ``folder``; what an interrupted call left there is kept.
+
+        Parameters
+        ----------
+        population
+            What to draw from.
+        n
+            How many lenses.
+        seed
+            Lens i depends on it and on i alone.
+        folder
+            Where the arrays are kept; made if need be.
+        say
+            Takes the number of lenses that are there, and ``n``.
+
+        Raises
+        ------
+        DataError
+            When the folder holds another set, or a damaged one.
+        OptionError
+            When the set does not fit on the disk.
+        """
         arrays = {
-            "planes": ((n, n_planes, *shape), np.float16),
+            "planes": ((n, population.forward.n_planes, *population.instrument.shape), np.float16),
             "latents": ((n, population.space.dim), np.float32),
             "psf_fwhm": ((n,), np.float32),
             "exposure_times": ((n,), np.float32),
         }
-        maps = {
-            name: np.lib.format.open_memmap(
-                folder / f"{name}.npy", mode="r+" if done else "w+", dtype=dtype, shape=size
-            )
-            for name, (size, dtype) in arrays.items()
-        }
-        leading = leading_intensities(population)
-        for lenses in population.batches(n, seed, start=done - done % CHUNK) if done < n else ():
+        folder.mkdir(parents=True, exist_ok=True)
+        progress = folder / "progress.json"
+        done = _done(progress, seed)
+        if done < n:
+            maps = _opened(folder, arrays, "r+" if done else "w+")
             start = done - done % CHUNK
-            rows = slice(start, start + len(lenses))
-            unit = population.instrument.background_noise_from(lenses.exposure_times)
-            planes = lenses.planes / unit[:, None, None, None]
-            for plane, column in leading.items():
-                planes[:, plane] /= (lenses.parameters[:, column] / unit)[:, None, None]
-            maps["planes"][rows] = np.clip(planes, -_LARGEST, _LARGEST)
-            maps["latents"][rows] = lenses.latents
-            maps["psf_fwhm"][rows] = lenses.psf_fwhm
-            maps["exposure_times"][rows] = lenses.exposure_times
-            done = rows.stop
-            for array in maps.values():
-                array.flush()
-            with open_atomic(progress) as file:
-                file.write(json.dumps({"done": done}))
-            say(done, n)
-        return cls(population, **maps)
+            for lenses in population.batches(n, seed, start=start):
+                rows = slice(start, start + len(lenses))
+                for name, values in _stored(lenses).items():
+                    maps[name][rows] = values
+                    maps[name].flush()
+                start = rows.stop
+                with open_atomic(progress) as file:
+                    file.write(json.dumps({"done": start, "seed": seed}))
+                say(start, n)
+        return cls(population, **_opened(folder, arrays, "r"))
+
+
+def _done(progress: Path, seed: int) -> int:
+    """Lenses that are already there."""
+    if not progress.is_file():
+        return 0
+    try:
+        stored = json.loads(progress.read_text())
+        done, stored_seed = int(stored["done"]), stored.get("seed", seed)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{progress}: not readable; delete {progress.parent}") from error
+    if stored_seed != seed:
+        raise DataError(
+            f"{progress.parent} holds lenses of seed {stored_seed}, not {seed}: give another "
+            "folder, or delete it"
+        )
+    return done
+
+
+def _opened(
+    folder: Path, arrays: dict[str, tuple[tuple[int, ...], type]], mode: str
+) -> dict[str, np.ndarray]:
+    """The arrays of a set, as they are on disk."""
+    if mode == "w+":
+        needed = sum(
+            int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in arrays.values()
+        )
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise OptionError(
+                f"{folder}: the lenses need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+                "free: give another folder, or fewer lenses"
+            )
+    maps = {}
+    for name, (shape, dtype) in arrays.items():
+        file = folder / f"{name}.npy"
+        try:
+            maps[name] = np.lib.format.open_memmap(file, mode=mode, dtype=dtype, shape=shape)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: missing or damaged; delete {folder}") from error
+        if maps[name].shape != shape or maps[name].dtype != dtype:
+            raise DataError(
+                f"{file} holds an array of {maps[name].shape}, not {shape}, so another set of "
+                "lenses: give another folder, or delete it"
+            )
+    return maps
+
+
+def _stored(lenses: Any) -> dict[str, np.ndarray]:
+    """What is kept of ``SimulatedLenses``."""
+    unit = lenses.population.instrument.background_noise_from(lenses.exposure_times)
+    planes = lenses.planes / unit[:, None, None, None]
+    for plane, column in leading_intensities(lenses.population).items():
+        planes[:, plane] /= (lenses.parameters[:, column] / unit)[:, None, None]
+    return {
+        "planes": np.clip(planes, -_LARGEST, _LARGEST),
+        "latents": lenses.latents,
+        "psf_fwhm": lenses.psf_fwhm,
+        "exposure_times": lenses.exposure_times,
+    }
 
 
 def leading_intensities(population: Population) -> dict[int, int]:
     """The first free intensity of each plane: plane -> column of the parameters."""
-    model = population.model
-    redshifts = sorted({float(galaxy.redshift) for galaxy in model.galaxies})
+    plane_of = _plane_of(population.model)
     leading: dict[int, int] = {}
-    for path, column in indexed_paths(model):
-        if path[-1] == "intensity" and path[0] == "galaxies":
-            galaxy = model.object_for_path(path[:2])
-            leading.setdefault(redshifts.index(float(galaxy.redshift)), column)
+    for path, column in indexed_paths(population.model):
+        if path[-1] == "intensity" and path[:2] in plane_of:
+            leading.setdefault(plane_of[path[:2]], column)
     return leading
+
+
+def _plane_of(model: Any) -> dict[tuple[str, ...], int]:
+    """The plane of every galaxy, by the path of the galaxy."""
+    redshifts = {
+        (group, name): float(galaxy.redshift)
+        for group in _GALAXIES
+        for name, galaxy in (getattr(model, group, None) or af.Collection()).items()
+    }
+    order = sorted(set(redshifts.values()))
+    return {path: order.index(redshift) for path, redshift in redshifts.items()}
+
+
+def _lights(component: Any) -> Iterator[Any]:
+    """The light profiles in a part of a model, free or fixed; those of a basis one by one."""
+    cls = component.cls if isinstance(component, af.Model) else type(component)
+    if issubclass(cls, al.LightProfile) and not hasattr(component, "profile_list"):
+        yield component
+    elif isinstance(component, af.AbstractPriorModel):
+        for _, part in component.items():
+            yield from _lights(part)
+
+
+class _Dimmer:
+    """Draws the brightness of a plane anew.
+
+    One intensity is drawn from its prior. Several keep their ratios and move together, uniformly
+    within all their priors if these are log-uniform: a Gibbs step, which leaves the prior of all
+    intensities, and everything that depends on their ratios, as it is.
+
+    Parameters
+    ----------
+    columns
+        Of the intensities of the plane.
+    priors
+        Their priors.
+    """
+
+    def __init__(self, columns: list[int], priors: list[Any]) -> None:
+        self._columns = columns
+        self._widths = None
+        if len(columns) > 1:
+            self._widths = np.array([np.log(p.upper_limit / p.lower_limit) for p in priors])
+
+    def redraw(self, latents: np.ndarray, rng: np.random.Generator) -> None:
+        """Change the intensities among latents, shape (n, n_parameters), in place."""
+        if self._widths is None:
+            latents[:, self._columns] = rng.standard_normal((len(latents), 1))
+            return
+        unit = ndtr(latents[:, self._columns])
+        lowest = np.max(-unit * self._widths, axis=1)
+        highest = np.min((1.0 - unit) * self._widths, axis=1)
+        shift = lowest + (highest - lowest) * rng.random(len(unit))
+        latents[:, self._columns] = ndtri(unit + shift[:, None] / self._widths)
+
+
+def _dimmers_of(model: Any) -> list[_Dimmer]:
+    """One for each plane whose light is proportional to intensities that are free to change."""
+    plane_of = _plane_of(model)
+    columns = {prior: i for i, prior in enumerate(model.priors_ordered_by_id)}
+    owners: dict[int, set[Any]] = {}
+    for path, column in indexed_paths(model):
+        # A parameter that is more than an intensity of one plane cannot be changed alone.
+        owner = plane_of.get(path[:2]) if path[-1] == "intensity" else path
+        owners.setdefault(column, set()).add(owner)
+    dimmers = []
+    for plane in sorted(set(plane_of.values())):
+        lights = [
+            light
+            for path, other in plane_of.items()
+            if other == plane
+            for light in _lights(model.object_for_path(path))
+        ]
+        priors = {light.intensity if _scales(light) else None for light in lights}
+        if not priors or any(p is None or owners[columns[p]] != {plane} for p in priors):
+            continue
+        ordered = sorted(priors, key=columns.__getitem__)
+        if len(ordered) == 1 or all(type(p) is af.LogUniformPrior for p in ordered):
+            dimmers.append(_Dimmer([columns[p] for p in ordered], ordered))
+    return dimmers
+
+
+def _scales(light: Any) -> bool:
+    """Whether a profile has a free intensity that nothing but its light depends on."""
+    if not isinstance(light, af.Model) or issubclass(light.cls, MassProfile):
+        return False
+    return isinstance(getattr(light, "intensity", None), af.Prior)
+
+
+def symmetries_in_training(population: Population, columns: list[int]) -> list[Symmetry]:
+    """The flips and turns that take lenses of a population to lenses of the same population.
+
+    Parameters
+    ----------
+    population
+        Of lenses.
+    columns
+        Of the parameters that are asked for: on their latents, symmetries act by ``matrix``. An
+        angle that is uniform over its whole period may turn if it is none of them.
+    """
+    model = population.model
+    space = LatentSpace.from_model(model)
+    z = np.random.default_rng(0).standard_normal((16, space.dim))
+    physical = space.physical_from(z)
+    scale = np.maximum(np.abs(physical).max(axis=0), _TOLERANCE)
+    y, x = population.instrument.shape
+    kept = []
+    for symmetry in symmetries_of(model):
+        moved = symmetry.parameters_from(physical)
+        expected = space.physical_from(z @ symmetry.matrix.T)
+        same = np.all(np.abs(moved - expected) <= _TOLERANCE * scale, axis=0)
+        for i in set(np.flatnonzero(symmetry.offset)) - set(columns):
+            prior = model.priors_ordered_by_id[i]
+            same[i] = isinstance(prior, af.UniformPrior) and np.isclose(
+                prior.upper_limit - prior.lower_limit, symmetry.periods[i]
+            )
+        if same.all() and (x == y or symmetry.turns % 2 == 0):
+            kept.append(symmetry)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -144,7 +340,7 @@ class Batch:
 
 
 class Observer:
-    """Makes batches of a set: new intensities, orientation, mask and noise every time.
+    """Makes batches of a set: new brightness, orientation, mask and noise every time.
 
     Parameters
     ----------
@@ -155,7 +351,7 @@ class Observer:
     mask_share
         Share of lenses seen through a mask.
     augment
-        Whether intensities and orientation are drawn anew; the lenses as they were simulated
+        Whether brightness and orientation are drawn anew; the lenses as they were simulated
         otherwise.
     """
 
@@ -165,29 +361,31 @@ class Observer:
         self.lenses = lenses
         self.columns = columns
         self.mask_share = mask_share
-        self.augment = augment
         population = lenses.population
-        self._leading = leading_intensities(population)
-        self._priors = population.model.priors_ordered_by_id
         instrument = population.instrument
+        self._leading = leading_intensities(population)
+        self._dimmers = _dimmers_of(population.model) if augment else []
+        self._symmetries = symmetries_in_training(population, columns) if augment else []
         self._pixel_scale = instrument.pixel_scale
-        symmetries = symmetries_of(population.model) if augment else []
-        self._symmetries = latent_symmetries_of(population.model, symmetries)
-        times = lenses.exposure_times
-        self._photon_noise = 1.0 / (instrument.background_noise_from(times) * times)
-        self._radii = _pixel_radii(instrument.shape)
+        times = np.asarray(lenses.exposure_times, dtype=np.float64)
+        unit = instrument.background_noise_from(times)
+        self._photon_noise = 1.0 / (unit * times)
+        # Of intensities, in their own units.
+        self._unit = np.ones_like(unit) if population.noise_units else unit
+        self._y, self._x = (np.arange(side) - (side - 1) / 2.0 for side in instrument.shape)
+        self._radii = np.hypot(self._y[:, None], self._x[None, :])
 
     def batch_from(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         """Observe the lenses at ``rows``, an ascending array."""
         lenses = self.lenses
-        planes = torch.from_numpy(np.asarray(lenses.planes[rows])).float()
         latents = np.array(lenses.latents[rows], dtype=np.float64)
-        leading = list(self._leading.values())
-        if self.augment:
-            latents[:, leading] = rng.standard_normal((len(rows), len(leading)))
-        intensities = lenses.population.space.physical_from(latents)[:, leading]
-        for plane, values in zip(self._leading, intensities.T, strict=True):
-            planes[:, plane] *= torch.from_numpy(values).float()[:, None, None]
+        for dimmer in self._dimmers:
+            dimmer.redraw(latents, rng)
+        parameters = lenses.population.space.physical_from(latents)
+        planes = torch.from_numpy(np.asarray(lenses.planes[rows])).float()
+        for plane, column in self._leading.items():
+            brightness = torch.from_numpy(parameters[:, column] / self._unit[rows]).float()
+            planes[:, plane] *= brightness[:, None, None]
         images = planes.sum(1)
         if self._symmetries:
             symmetry = self._symmetries[rng.integers(len(self._symmetries))]
@@ -201,29 +399,23 @@ class Observer:
         return Batch(
             images=images,
             noise=noise,
-            mask=self._masks(len(rows), rng),
+            mask=torch.from_numpy(self._masks(len(rows), rng)),
             psf_width=torch.from_numpy(lenses.psf_fwhm[rows] / self._pixel_scale).float(),
             latents=torch.from_numpy(latents[:, self.columns]).float(),
         )
 
-    def _masks(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+    def _masks(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Circles, some with holes, for a share of the lenses; all pixels for the others."""
-        shape = self._radii.shape
-        masks = np.ones((n, *shape), dtype=np.float32)
-        y, x = (np.arange(side) - (side - 1) / 2.0 for side in shape)
-        half = 0.5 * min(shape)
+        masks = np.ones((n, *self._radii.shape), dtype=np.float32)
+        half = 0.5 * min(self._radii.shape)
         for i in np.flatnonzero(rng.random(n) < self.mask_share):
             masks[i] = self._radii < half * rng.uniform(*_MASK_RADII)
             for _ in range(rng.integers(_MAX_HOLES + 1)):
                 row, column = rng.uniform(-half, half, size=2)
                 radius = half * rng.uniform(*_HOLE_RADII)
-                masks[i][(y[:, None] - row) ** 2 + (x[None, :] - column) ** 2 < radius**2] = 0.0
-        return torch.from_numpy(masks)
-
-
-def _pixel_radii(shape: tuple[int, int]) -> np.ndarray:
-    y, x = (np.arange(side) - (side - 1) / 2.0 for side in shape)
-    return np.hypot(y[:, None], x[None, :])
+                distance = np.add.outer((self._y - row) ** 2, (self._x - column) ** 2)
+                masks[i][distance < radius**2] = 0.0
+        return masks
 
 
 def target_columns(model: Any, targets: list[str]) -> dict[str, int]:
@@ -234,11 +426,22 @@ def target_columns(model: Any, targets: list[str]) -> dict[str, int]:
     dict
         Path -> column, in the order of the columns; of several paths of a shared parameter the
         one that matches the earliest target.
+
+    Raises
+    ------
+    OptionError
+        When a target is, or begins, no path of the model.
     """
     found: dict[int, tuple[int, str]] = {}
-    for path, column in indexed_paths(model):
-        name = ".".join(path)
-        for rank, target in enumerate(targets):
-            if name == target or name.startswith(f"{target}."):
-                found[column] = min(found.get(column, (rank, name)), (rank, name))
+    names = {".".join(path): column for path, column in indexed_paths(model)}
+    for rank, target in enumerate(targets):
+        matched = [name for name in names if name == target or name.startswith(f"{target}.")]
+        if not matched:
+            parts = {name.rsplit(".", i)[0] for name in names for i in range(3)}
+            close = get_close_matches(target, sorted(parts), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"one of its paths is {min(names)}"
+            raise OptionError(f"target {target!r}: the model has no such parameter; {hint}")
+        for name in matched:
+            column = names[name]
+            found[column] = min(found.get(column, (rank, name)), (rank, name))
     return {found[column][1]: column for column in sorted(found)}

@@ -1,13 +1,16 @@
-"""From a preset to a stored network: simulate, train, measure, store."""
+"""From a preset to a stored network: simulate, train, store."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import math
 import os
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,20 +20,20 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from autofit.tools.util import open_atomic
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
-from autolens_ml.exceptions import OptionError
-from autolens_ml.networks.checkpoint import Card, save_network
+from autolens_ml.exceptions import NetworkError, OptionError
+from autolens_ml.networks.checkpoint import FORMAT, Card, find_card, load_state, save_network
 from autolens_ml.networks.posterior import PosteriorNetwork
 from autolens_ml.simulate.population import Population
 from autolens_ml.training.estimation import LensData, PosteriorEstimation
-from autolens_ml.training.lens_set import LensSet, Observer, target_columns
+from autolens_ml.training.lens_set import Observer, target_columns
 from autolens_ml.training.preset import Preset
 
 _PACKAGES = ("autolens", "autofit", "jax", "torch", "lightning", "numpy")
-_SETS = ("training", "validation")
-_SEEDS_PER_PRESET = 10
 _FEATURE_BATCH = 64
 
 
@@ -41,10 +44,10 @@ class Hardware:
     Attributes
     ----------
     accelerator, devices, nodes
-        As Lightning's ``Trainer`` takes them.
+        As Lightning's ``Trainer`` takes them. Each device sees batches of its own.
     precision
         ``"bf16-mixed"`` halves the time on a CPU with bfloat16 and on GPUs; ``"32-true"`` is
-        plain single precision.
+        plain single precision. Densities are in single precision in either case.
     tensorboard
         Whether to write TensorBoard logs beside the CSV file.
     """
@@ -65,7 +68,9 @@ def train(
     """Train a network and store it, without figures of merit: ``evaluate`` measures those.
 
     Everything is in ``folder``: the simulated sets, logs, checkpoints, and in the end
-    ``NAME.safetensors`` and ``NAME.json``. Called again after an interruption it goes on.
+    ``NAME.safetensors`` and ``NAME.json``. Called again after an interruption it goes on from the
+    last look at the validation set; called again after the end it returns the card. With several
+    devices or nodes every process makes this call, and the folder must be on a disk that all see.
 
     Parameters
     ----------
@@ -78,103 +83,156 @@ def train(
     say
         Takes a line of progress.
 
+    Returns
+    -------
+    Card
+        Of the stored network: the average of the weights that did best on the validation set.
+
     Raises
     ------
     OptionError
-        When the folder holds the work of another preset.
+        When the folder holds the work of another preset, no network can be made of the preset, the
+        hardware is not there, or the loss is never finite.
+    ModelError
+        When the model of the preset cannot be simulated.
+    NetworkError
+        When no card can be written for the preset.
+    DataError
+        When the sets in the folder are damaged.
     """
     hardware = hardware or Hardware()
-    _claim(folder, preset)
-    sets = lens_sets(preset, folder, say)
-    population = sets["training"].population
-    targets = target_columns(population.model, preset.targets)
-    columns = list(targets.values())
-    if not columns:
-        raise OptionError(f"preset {preset.name}: no parameter begins with any of its targets")
-    options = preset.training
-    torch.manual_seed(preset.seed)
-    # Gradients of blocks that start as the identity are denormal at first: ten times slower.
-    torch.set_flush_denormal(True)
-    network = PosteriorNetwork(dim=len(columns), **preset.network)
-    data = LensData(
-        Observer(sets["training"], columns, options.mask_share),
-        Observer(sets["validation"], columns, options.mask_share, augment=False),
-        options,
-        preset.seed,
-    )
-    best = ModelCheckpoint(
-        folder / "checkpoints", monitor="validation_loss", save_last=True, filename="best"
-    )
-    loggers: list[Logger] = [CSVLogger(folder, name="logs")]
-    if hardware.tensorboard:
-        loggers.append(TensorBoardLogger(folder, name="tensorboard"))
-    progress = _Progress(options.n_steps, say)
-    trainer = pl.Trainer(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        num_nodes=hardware.nodes,
-        precision=hardware.precision,
-        max_steps=options.n_steps,
-        gradient_clip_val=options.gradient_clip,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        callbacks=[
-            EMAWeightAveraging(decay=options.ema_decay),
-            best,
-            EarlyStopping("validation_loss", patience=options.patience),
-            progress,
-        ],
-        logger=loggers,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=50,
-    )
-    last = folder / "checkpoints" / "last.ckpt"
-    with warnings.catch_warnings():
-        # Batches are made on the fly by this process: workers would share its cores.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")
-        warnings.filterwarnings("ignore", message=".*IterableDataset.*")
-        trainer.fit(
-            PosteriorEstimation(network, options),
-            data,
-            ckpt_path=last if last.is_file() else None,
-            weights_only=False,  # our own file, made a moment ago
-        )
-    stored = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
-    state = {
-        name.removeprefix("network."): tensor
-        for name, tensor in stored["state_dict"].items()
-        if name.startswith("network.")
-    }
-    network.load_state_dict(state)
-    network.learn_features(_features_of(network, data.validation))
-    hours = progress.seconds / 3600.0
-    fields = _card_fields(preset, population, targets, network, hours, trainer.global_step)
-    return save_network(folder, fields, network.state_dict())
-
-
-def lens_sets(
-    preset: Preset, folder: Path, say: Callable[[str], None] = lambda line: None
-) -> dict[str, LensSet]:
-    """The preset's simulated sets, ``training`` and ``validation``, made where they are missing.
-
-    Each has a seed of its own: no validation lens is ever seen in training.
-    """
+    if rank_zero_only.rank == 0:
+        _claim(folder, preset)
+    else:
+        say = _silent
+    if card := _finished(preset, folder):
+        say(f"{card.path} is trained already")
+        return card
     population = preset.make_population()
+    targets = target_columns(population.model, preset.targets)
+    network = _network_from(preset, population, len(targets))
+    fields = _card_fields(preset, population, targets, network)
+    # What cannot be stored in the end is better refused now.
+    Card.from_dict({**fields, "sha256": "0" * 64, "format": FORMAT})
+    data = LensData(preset, population, list(targets.values()), folder, say)
+    progress = _Progress(preset.training.n_steps, say)
+    looks = _Looks(folder / "checkpoints", preset.training.patience)
+    with _quiet_lightning(), _denormals_flushed():
+        trainer = _trainer(preset, folder, hardware, [progress, looks])
+        trainer.fit(
+            PosteriorEstimation(network, preset.training),
+            data,
+            ckpt_path=looks.last if looks.last.is_file() else None,
+            weights_only=True,
+        )
+        if trainer.is_global_zero:
+            _load_best(network, looks.best)
+            network.learn_features(_features_of(network, data.validation))
+            fields["training"] |= {
+                "steps": trainer.global_step,
+                "hours": round(progress.seconds / 3600.0, 2),
+                "hardware": _hardware_words(trainer),
+            }
+            save_network(folder, fields, network.state_dict())
+        trainer.strategy.barrier()
+    return find_card(folder / f"{preset.name}.json")
+
+
+def _silent(line: str) -> None:
+    """Progress is told by the first process alone."""
+
+
+def _claim(folder: Path, preset: Preset) -> None:
+    """A folder belongs to one preset: mixed up, sets and checkpoints would be worthless."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "preset.json"
+    values = json.loads(json.dumps(preset.as_dict()))
+    if file.is_file():
+        with contextlib.suppress(ValueError):
+            if json.loads(file.read_text()) == values:
+                return
+        raise OptionError(
+            f"{folder} holds the training of another preset: give another folder, or delete it"
+        )
+    with open_atomic(file) as stream:
+        stream.write(json.dumps(values, indent=1))
+
+
+def _finished(preset: Preset, folder: Path) -> Card | None:
+    """The card of the stored network, if it is there and whole."""
+    with contextlib.suppress(NetworkError):
+        card = find_card(folder / f"{preset.name}.json")
+        load_state(card)
+        return card
+    return None
+
+
+def _network_from(preset: Preset, population: Population, dim: int) -> PosteriorNetwork:
+    """The untrained network, which depends on the preset's seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(preset.seed)
+        try:
+            network = PosteriorNetwork(dim=dim, **preset.network)
+        except TypeError as error:
+            raise OptionError(f"preset {preset.name}: network: {error}") from error
+    blank = torch.ones(1, *population.instrument.shape)
+    try:
+        with torch.no_grad():
+            network(blank, blank, blank, torch.ones(1))
+    except RuntimeError as error:
+        raise OptionError(
+            f"preset {preset.name}: the network cannot take images of "
+            f"{population.instrument.shape} pixels: its fold must divide both sides"
+        ) from error
+    return network
+
+
+def _trainer(
+    preset: Preset, folder: Path, hardware: Hardware, callbacks: list[pl.Callback]
+) -> pl.Trainer:
     options = preset.training
-    sizes = (options.n_lenses, options.n_validation)
-    sets = {}
-    for i, (name, size) in enumerate(zip(_SETS, sizes, strict=True)):
-        started = time.monotonic()
+    loggers: list[Logger] = [CSVLogger(folder, name="logs")]
+    try:
+        if hardware.tensorboard:
+            loggers.append(TensorBoardLogger(folder, name="tensorboard"))
+        return pl.Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.nodes,
+            precision=hardware.precision,
+            max_steps=options.n_steps,
+            gradient_clip_val=options.gradient_clip,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            # Buffers are the same at all times; averages would round the indices among them.
+            callbacks=[EMAWeightAveraging(decay=options.ema_decay, use_buffers=False), *callbacks],
+            logger=loggers,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=50,
+        )
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            "TensorBoard is not installed: pip install tensorboard, or leave it out; the logs are "
+            "in a CSV file in any case"
+        ) from error
+    except (MisconfigurationException, ValueError) as error:
+        raise OptionError(f"training: {str(error).splitlines()[0]}") from error
 
-        def report(done: int, n: int, name: str = name, started: float = started) -> None:
-            rate = done / max(time.monotonic() - started, 1e-9)
-            say(f"simulating the {name} set: {done:,} of {n:,} lenses ({rate:.0f} per second)")
 
-        seed = _SEEDS_PER_PRESET * preset.seed + i
-        sets[name] = LensSet.simulated(population, size, seed, folder / name, report)
-    return sets
+def _load_best(network: PosteriorNetwork, checkpoint: Path) -> None:
+    """Give a network the averaged weights of a checkpoint."""
+    if not checkpoint.is_file():
+        raise OptionError("training: the loss was never finite; set a lower learning_rate")
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    prefix = "network."
+    network.load_state_dict(
+        {
+            name.removeprefix(prefix): tensor
+            for name, tensor in stored["state_dict"].items()
+            if name.startswith(prefix)
+        }
+    )
 
 
 @torch.no_grad()
@@ -187,6 +245,58 @@ def _features_of(network: PosteriorNetwork, observer: Observer) -> torch.Tensor:
         for i in range(0, n, _FEATURE_BATCH)
     )
     return torch.cat([network.features(*batch.inputs) for batch in batches])
+
+
+class _Looks(Checkpoint):
+    """What a look at the validation set leads to: checkpoints, and the end after too many in vain.
+
+    The averaged weights are those that are looked at, and are ``state_dict`` in checkpoints.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoints.
+    patience
+        Looks without a gain after which training ends.
+
+    Attributes
+    ----------
+    best, last : Path
+        Checkpoints of the best look and of the latest.
+    """
+
+    def __init__(self, folder: Path, patience: int) -> None:
+        self.best = folder / "best.ckpt"
+        self.last = folder / "last.ckpt"
+        self._patience = patience
+        self._least = math.inf
+        self._in_vain = 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.should_stop = self._in_vain >= self._patience
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        self._in_vain += 1
+        if loss < self._least:
+            self._least, self._in_vain = loss, 0
+            self._save(trainer, self.best)
+        self._save(trainer, self.last)
+        trainer.should_stop = self._in_vain >= self._patience or not math.isfinite(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"least": self._least, "in_vain": self._in_vain}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._least, self._in_vain = state_dict["least"], state_dict["in_vain"]
+
+    @staticmethod
+    def _save(trainer: pl.Trainer, path: Path) -> None:
+        """At once or not at all, which Lightning promises on one and the same disk only."""
+        partial = path.with_name(f".{path.name}.partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            os.replace(partial, path)
 
 
 class _Progress(pl.Callback):
@@ -223,19 +333,33 @@ class _Progress(pl.Callback):
         self.seconds = state_dict["seconds"]
 
 
-def _claim(folder: Path, preset: Preset) -> None:
-    """A folder belongs to one preset: mixed up, sets and checkpoints would be worthless."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "preset.json"
-    values = json.loads(json.dumps(preset.as_dict(), default=str))
-    if file.is_file():
-        if json.loads(file.read_text()) != values:
-            raise OptionError(
-                f"{folder} holds the training of another preset: give another folder, or delete it"
-            )
-        return
-    with open_atomic(file) as stream:
-        stream.write(json.dumps(values, indent=1))
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notes, and its warnings of what is done on purpose here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.WARNING)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """With denormal numbers taken as zero.
+
+    Gradients of blocks that start as the identity are denormal at first: ten times slower.
+    """
+    before = float(torch.tensor(1e-310, dtype=torch.float64) * 1.0) == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 def _card_fields(
@@ -243,11 +367,9 @@ def _card_fields(
     population: Population,
     targets: dict[str, int],
     network: PosteriorNetwork,
-    hours: float,
-    n_steps: int,
 ) -> dict[str, Any]:
+    """All that is known before the training."""
     instrument = population.instrument
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "name": preset.name,
         "task": preset.task,
@@ -265,17 +387,22 @@ def _card_fields(
             "parameters": list(targets),
             "prior": population.model.dict(),
             "noise_units": population.noise_units,
-            "population": json.loads(json.dumps(preset.population)),
+            "population": preset.population,
         },
         "training": {
             "preset": preset.name,
             "seed": preset.seed,
             "samples": preset.training.n_lenses,
-            "steps": n_steps,
             "batch_size": preset.training.batch_size,
-            "hardware": gpu or f"{platform.machine()}, {os.cpu_count()} CPU cores",
-            "hours": round(hours, 2),
             "versions": {name: version(name) for name in _PACKAGES},
         },
         "metrics": {},
     }
+
+
+def _hardware_words(trainer: pl.Trainer) -> str:
+    device = trainer.strategy.root_device
+    if device.type == "cpu":
+        return f"{platform.machine()}, {os.cpu_count()} CPU cores"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.world_size} x {name}"
