@@ -27,6 +27,8 @@ _REACH = 4.0
 _MAX_LOG_WIDTH = 2.0
 _NEWTON_STEPS = 8
 _LONGEST_NEWTON_STEP = 0.5
+# Of a residual in units of its axis: samples on a line leave none.
+_LEAST_VARIANCE = 1e-12
 _DOF = 50.0
 
 
@@ -186,7 +188,7 @@ def _log_width(
     """Maximum likelihood of a Gaussian whose log width is a polynomial: Newton's method."""
     penalty = _penalty(terms.shape[1], ridge)
     coefficients = np.zeros(terms.shape[1])
-    coefficients[0] = 0.5 * np.log(max(float(weights @ residual**2), 1e-300))
+    coefficients[0] = 0.5 * np.log(max(float(weights @ residual**2), _LEAST_VARIANCE))
     for _ in range(_NEWTON_STEPS):
         excess = residual**2 * np.exp(-2.0 * (terms @ coefficients))
         gradient = terms.T @ (weights * (1.0 - excess)) + penalty @ coefficients
@@ -196,5 +198,5 @@ def _log_width(
         coefficients = coefficients - step * min(1.0, _LONGEST_NEWTON_STEP / max(longest, 1e-300))
     # Whatever the polynomial, the residuals' overall width is right.
     excess = residual**2 * np.exp(-2.0 * (terms @ coefficients))
-    coefficients[0] += 0.5 * np.log(max(float(weights @ excess), 1e-300))
+    coefficients[0] += 0.5 * np.log(max(float(weights @ excess), _LEAST_VARIANCE))
     return coefficients

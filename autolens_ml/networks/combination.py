@@ -19,9 +19,9 @@ _MAX_ROUNDS = 50
 class Combination(nn.Module):
     """The weighted sum of the outputs of K networks, with weights of its own for each parameter.
 
-    Hezaveh et al. 2017 combine four networks of five parameters with twenty weights. The seed trains
-    them by gradient, on top of frozen networks, with a mask over a 20 x 20 matrix; since the sum is
-    linear in them, :meth:`fit` finds the best ones by least squares, exactly and at once.
+    Hezaveh et al. 2017 combine four networks of five parameters with twenty weights. The seed
+    trains them by gradient, on top of frozen networks, with a mask over a 20 x 5 matrix; since the
+    sum is linear in them, :meth:`fit` finds the best ones by least squares, exactly and at once.
 
     Parameters
     ----------

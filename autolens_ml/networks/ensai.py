@@ -84,15 +84,11 @@ class Conv:
             for size, k in zip(shape[1:], kernel, strict=True)
         )
         modules = options.dropouts()
-        if symmetric := (top, left) == (bottom, right):
-            padding = (top, left)
-        else:
-            padding = (0, 0)
-        if not symmetric:
+        padding = (top, left)
+        if padding != (bottom, right):
             modules.append(nn.ZeroPad2d((left, right, top, bottom)))
-        conv = nn.Conv2d(
-            shape[0], channels, kernel, self.stride, padding=padding, bias=not self.norm
-        )
+            padding = (0, 0)
+        conv = nn.Conv2d(shape[0], channels, kernel, self.stride, padding, bias=not self.norm)
         modules.append(_initialised(conv, self.activation))
         if self.norm:
             modules.append(nn.BatchNorm2d(channels, eps=_EPSILON))
@@ -103,22 +99,24 @@ class Conv:
 
 @dataclass(frozen=True)
 class Pool:
-    """The largest value, or the mean of those inside the map, of every window."""
+    """The largest value of every second window."""
 
     kernel: int
-    stride: int = 2
-    padding: str = "valid"
-    mean: bool = False
 
     def built(self, shape: _Shape, options: _Options) -> tuple[list[nn.Module], _Shape]:
-        before, _, rows = _fitted(shape[1], self.kernel, self.stride, self.padding)
-        *_, columns = _fitted(shape[2], self.kernel, self.stride, self.padding)
-        pool: nn.Module
-        if self.mean:
-            pool = nn.AvgPool2d(self.kernel, self.stride, before, count_include_pad=False)
-        else:
-            pool = nn.MaxPool2d(self.kernel, self.stride, before)
-        return [pool], (shape[0], rows, columns)
+        rows, columns = (_fitted(size, self.kernel, 2, "valid")[-1] for size in shape[1:])
+        return [nn.MaxPool2d(self.kernel, 2)], (shape[0], rows, columns)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of the neighbourhood of every pixel, as far as it lies inside the map."""
+
+    kernel: int
+
+    def built(self, shape: _Shape, options: _Options) -> tuple[list[nn.Module], _Shape]:
+        padding = self.kernel // 2
+        return [nn.AvgPool2d(self.kernel, 1, padding, count_include_pad=False)], shape
 
 
 @dataclass(frozen=True)
@@ -210,6 +208,7 @@ _BLOCK = Branches(
 )
 
 
+# Inception-v4: figures 3 to 9 of Szegedy et al. 2016, arXiv:1602.07261.
 def _inception(channels: int, kernel: int | tuple[int, int], stride: int = 1) -> Conv:
     padding = "same" if stride == 1 else "valid"
     return Conv(channels, kernel, stride, padding, norm=True)
@@ -219,9 +218,6 @@ def _unpadded(channels: int) -> Conv:
     return Conv(channels, 3, padding="valid", norm=True)
 
 
-_SAME_MEAN = Pool(3, stride=1, padding="same", mean=True)
-
-# Inception-v4: figures 3 to 9 of Szegedy et al. 2016, arXiv:1602.07261.
 _STEM = (
     _inception(32, 3, stride=2),
     _unpadded(32),
@@ -240,7 +236,7 @@ _INCEPTION_A = Branches(
         (_inception(96, 1),),
         (_inception(64, 1), _inception(96, 3)),
         (_inception(64, 1), _inception(96, 3), _inception(96, 3)),
-        (_SAME_MEAN, _inception(96, 1)),
+        (Mean(3), _inception(96, 1)),
     )
 )
 _REDUCTION_A = Branches(
@@ -261,7 +257,7 @@ _INCEPTION_B = Branches(
             _inception(224, (7, 1)),
             _inception(256, (1, 7)),
         ),
-        (_SAME_MEAN, _inception(128, 1)),
+        (Mean(3), _inception(128, 1)),
     )
 )
 _REDUCTION_B = Branches(
@@ -282,7 +278,7 @@ _INCEPTION_C = Branches(
         (_inception(256, 1),),
         (_inception(384, 1), _SPLIT),
         (_inception(384, 1), _inception(448, (3, 1)), _inception(512, (1, 3)), _SPLIT),
-        (_SAME_MEAN, _inception(256, 1)),
+        (Mean(3), _inception(256, 1)),
     )
 )
 
@@ -552,4 +548,4 @@ def subtract_background(images: torch.Tensor, mask: torch.Tensor) -> torch.Tenso
     used = -nn.functional.max_pool2d(-mask, _WINDOW, stride=1) > 0
     lowest = means.masked_fill(~used, torch.inf).amin(dim=(-2, -1), keepdim=True)
     lowest = torch.where(lowest.isfinite(), lowest, 0.0)
-    return (images - lowest) * (mask > 0)
+    return torch.where(mask > 0, images - lowest, 0.0)

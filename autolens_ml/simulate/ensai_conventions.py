@@ -3,9 +3,8 @@
 The lens of the seed is the singular isothermal ellipsoid of Kormann, Schneider & Bartelmann 1994
 (A&A 284, 285), of axis ratio q. Three things differ from PyAutoLens.
 
-- Einstein radius: with a = 1 / sqrt(q) the longer half axis of an isodensity contour of b = sqrt(q),
-  the seed's is that of the intermediate axis sqrt(a b). PyAutoLens's is larger by
-  (1 + q) / (2 sqrt(q)).
+- Einstein radius: of the half axes of the contour where the convergence is 1/2, the seed's is the
+  geometric mean and PyAutoLens's the arithmetic one, larger by (1 + q) / (2 sqrt(q)).
 - Ellipticity: (e_x, e_y) = (1 - q) (cos t, sin t), with an angle t between 0 and 360 degrees that
   is *not* doubled and, by Kormann's axes, points along the *minor* axis. The ``ell_comps`` of
   PyAutoLens are (1 - q) / (1 + q) (sin 2p, cos 2p), where p = t + 90 degrees is the major axis.

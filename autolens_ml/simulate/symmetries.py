@@ -139,9 +139,11 @@ class _Directions:
         self._columns = dict(indexed_paths(model))
         self._taken: set[tuple[str, ...]] = set()
         # What differs between two instances without being a parameter is computed from others.
-        instances = [instance_at(model, unit) for unit in (0.37, 0.61)]
-        for found in zip(*(profiles_of(i, (GeometryProfile, al.ps.Point)) for i in instances)):
-            (path, profile), (_, other) = found
+        first, second = (
+            profiles_of(instance_at(model, unit), (GeometryProfile, al.ps.Point))
+            for unit in (0.37, 0.61)
+        )
+        for (path, profile), (_, other) in zip(first, second, strict=True):
             self._take(tuple(str(part) for part in path), profile, other)
         self.others = [
             np.eye(self.dim + 1)[column]
