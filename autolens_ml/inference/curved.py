@@ -29,7 +29,9 @@ _NEWTON_STEPS = 8
 _LONGEST_NEWTON_STEP = 0.5
 # Of a residual in units of its axis: samples on a line leave none.
 _LEAST_VARIANCE = 1e-12
-_DOF = 50.0
+_DOF = 20.0
+# Draws are spread this much wider than the samples, as those of the mixture beside it are.
+_WIDENING = 1.05
 
 
 class Density(Protocol):
@@ -141,8 +143,7 @@ class Blend:
         )
 
 
-# Standard deviation one.
-_UNIT_SCALE = np.sqrt((_DOF - 2.0) / _DOF)
+_UNIT_SCALE = _WIDENING * np.sqrt((_DOF - 2.0) / _DOF)
 
 
 def _n_terms(i: int) -> int:

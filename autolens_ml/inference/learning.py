@@ -27,8 +27,8 @@ _WHOLE_SHARE = 0.15  # one density with the moments of all samples: it cannot ov
 _WIDE_SHARE = 0.15  # every component made wide and heavy-tailed
 _BLOCK_SHARE = 0.1  # one block of parameters from the prior, the rest as in the whole
 _WHOLE_DOF = 30.0
-# What a curved density may take of the draws; the rest stays as above, to bound the weights.
-_CURVED_SHARES = (0.3, 0.5, 0.7)
+# What a curved density may take of the core: the rest stays, to bound the weights.
+_CURVED_SHARES = (0.4, 0.8)
 # Effective samples per dimension below which curvature is noise.
 _CURVED_ESS = 8.0
 _WIDE_DOF = 4.0
@@ -126,38 +126,58 @@ def learned_from(
 
     held_out = weights[~fit] / weights[~fit].sum()
 
-    def trained(start: StudentMixture) -> tuple[float, StudentMixture, StudentMixture]:
+    def trained(start: StudentMixture) -> tuple[float, StudentMixture]:
         mixture = start.fitted_to(z[fit], weights[fit], _EM_STEPS, shrinkage)
-        proposal = defended(mixture, z[fit], weights[fit] / weights[fit].sum(), blocks)
-        return float(held_out @ proposal.log_pdf(z[~fit])), mixture, proposal
+        proposal = defended(mixture, z[fit], weights[fit], blocks)
+        return float(held_out @ proposal.log_pdf(z[~fit])), mixture
 
     candidates = [trained(started_from(z[fit], weights[fit], 1, dof, rng)) for dof in _DOFS]
-    enough = max(score for score, *_ in candidates) - _TAIL_INSURANCE
-    dof = min(float(mixture.dofs[0]) for score, mixture, _ in candidates if score >= enough)
+    enough = max(score for score, _ in candidates) - _TAIL_INSURANCE
+    dof = min(float(mixture.dofs[0]) for score, mixture in candidates if score >= enough)
     candidates.append(trained(current.with_dof(dof)))
     largest = int(np.clip(ess / (5.0 * dim), 1, _MAX_COMPONENTS))
     size = 2
     while size <= largest:
         candidates.append(trained(started_from(z[fit], weights[fit], size, dof, rng)))
         size *= 2
-    score, best, proposal = max(candidates, key=lambda c: c[0])
-    best = best.fitted_to(z, weights, _EM_STEPS, shrinkage)
+    score, mixture = max(candidates, key=lambda c: c[0])
+    best = mixture.fitted_to(z, weights, _EM_STEPS, shrinkage)
     final = defended(best, z, weights, blocks)
     if ess < _CURVED_ESS * dim:
         return best, final
     curved = CurvedDensity.fitted_to(z[fit], weights[fit])
     blends = {
-        share: float(held_out @ Blend(proposal, curved, share).log_pdf(z[~fit]))
+        share: float(
+            held_out @ _bent(mixture, curved, share, z[fit], weights[fit], blocks).log_pdf(z[~fit])
+        )
         for share in _CURVED_SHARES
     }
     share = max(blends, key=blends.__getitem__)
     if blends[share] <= score:
         return best, final
-    return best, Blend(final, CurvedDensity.fitted_to(z, weights), share)
+    return best, _bent(best, CurvedDensity.fitted_to(z, weights), share, z, weights, blocks)
+
+
+def _bent(
+    mixture: StudentMixture,
+    curved: CurvedDensity,
+    share: float,
+    z: np.ndarray,
+    weights: np.ndarray,
+    blocks: list[np.ndarray],
+) -> Blend:
+    """A defended proposal with a share of its core from a curved density."""
+    taken = share * _CORE_SHARE
+    rest = defended(mixture, z, weights, blocks, _CORE_SHARE - taken)
+    return Blend(rest, curved, taken)
 
 
 def defended(
-    mixture: StudentMixture, z: np.ndarray, weights: np.ndarray, blocks: list[np.ndarray]
+    mixture: StudentMixture,
+    z: np.ndarray,
+    weights: np.ndarray,
+    blocks: list[np.ndarray],
+    core_share: float = _CORE_SHARE,
 ) -> StudentMixture:
     """A proposal that bounds the weights where ``mixture`` is too thin.
 
@@ -165,12 +185,13 @@ def defended(
     component wide and heavy-tailed; and densities in which one block of parameters is drawn from
     the prior, because a component that fades to nothing leaves its other parameters free.
     """
+    weights = weights / weights.sum()
     mean, covariance = weighted_moments(z, weights)
     covariance = covariance + 1e-14 * np.eye(len(mean))
     whole = StudentMixture.single(mean, 1.1 * covariance, _WHOLE_DOF)
     wide = mixture.widened(2.0).with_dof(_WIDE_DOF)
     parts = [mixture.widened(1.1), whole, wide]
-    shares = [_CORE_SHARE, _WHOLE_SHARE, _WIDE_SHARE]
+    shares = [core_share, _WHOLE_SHARE, _WIDE_SHARE]
     if blocks:
         freed = [_freed(mean, covariance, block) for block in blocks]
         log_pdf = np.stack([part.log_pdf(z) for part in freed], axis=-1)
