@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 # Phi(z) is kept this far from 0 and 1, where the inverse cumulatives of priors diverge.
-_UNIT_MARGIN = 1e-15
+UNIT_MARGIN = 1e-15
 _DERIVATIVE_STEP = 1e-5
 
 
@@ -52,7 +52,7 @@ class LatentSpace:
 
     def physical_from(self, z: np.ndarray) -> np.ndarray:
         """Physical parameters, shape (n, dim), of latents of shape (n, dim)."""
-        unit = np.clip(ndtr(z), _UNIT_MARGIN, 1.0 - _UNIT_MARGIN)
+        unit = np.clip(ndtr(z), UNIT_MARGIN, 1.0 - UNIT_MARGIN)
         return np.stack(
             [_values_from(prior, unit[:, i]) for i, prior in enumerate(self._priors)], axis=-1
         )
@@ -63,7 +63,7 @@ class LatentSpace:
             [unit_values_from(prior, physical[:, i]) for i, prior in enumerate(self._priors)],
             axis=-1,
         )
-        return ndtri(np.clip(unit, _UNIT_MARGIN, 1.0 - _UNIT_MARGIN))
+        return ndtri(np.clip(unit, UNIT_MARGIN, 1.0 - UNIT_MARGIN))
 
     def derivative_from(self, z: np.ndarray) -> np.ndarray:
         """d physical / d z, shape (n, dim): the map acts on every parameter alone.

@@ -11,22 +11,27 @@ import numpy as np
 import torch
 from scipy.special import ndtri
 
-from autolens_ml.exceptions import NetworkError
-from autolens_ml.inference.matching import TASK, matched_columns
+from autolens_ml.exceptions import NetworkError, OptionError
+from autolens_ml.inference.matching import TASK, matched_columns, no_match, ties_of
 from autolens_ml.inference.observation import Observation, observation_from
+from autolens_ml.latent import UNIT_MARGIN, LatentSpace, unit_values_from
 from autolens_ml.networks.checkpoint import Card, find_card
 from autolens_ml.networks.heads import FlowDensity, GaussianMixture
+from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.training.stored import network_from, space_from
 
 # Shares of the prior among the draws of a proposal: when all is as in training, and when not.
 _PRIOR_SHARE, _PRIOR_SHARE_DOUBTED = 0.1, 0.5
-# Draws per accepted draw after which the rest come from the prior.
-_MAX_TRIES = 50
+# Draws per accepted draw after which the rest come from the prior, and the fewest made at once.
+_MAX_TRIES, _MIN_TRY = 50, 64
+# Images that the network sees at once.
 _BATCH = 64
 # Draws that tell which share lies inside the priors; below the second a network and a model
 # disagree.
 _N_TO_COUNT = 1000
 _FEW_INSIDE = 0.05
+# How far widths of PSFs, pixels and depths may leave the range of training, as factors.
+_PSF_MARGIN, _SCALE_MARGIN, _DEPTH_MARGIN = 1.1, 1.25, 2.0
 
 
 class LensNetwork:
@@ -43,6 +48,14 @@ class LensNetwork:
         What it is and how good.
     names : tuple of str
         Paths of the parameters it estimates, such as ``galaxies.lens.mass.einstein_radius``.
+    ties : dict
+        Other paths of those parameters in its training, see ``matching.ties_of``.
+    space : LatentSpace
+        Latents of the parameters, from the prior of its training.
+    instrument : Instrument
+        What its training images were taken with.
+    shape, pixel_scale
+        Of the images it takes, in pixels and arcsec.
 
     Raises
     ------
@@ -56,11 +69,20 @@ class LensNetwork:
                 f"network {card.name} is for {card.task}, not for {TASK}: choose another one"
             )
         self.card = card
-        self.names = tuple(card.outputs["parameters"])
-        self.space = space_from(card)
-        self.shape = tuple(card.inputs["shape"])
-        self.pixel_scale = float(card.inputs["pixel_scale"])
-        self._network = network_from(card)
+        try:
+            self.names = tuple(card.outputs["parameters"])
+            self.space = space_from(card)
+            self.ties = ties_of(card)
+            self.shape = tuple(card.inputs["shape"])
+            self.pixel_scale = float(card.inputs["pixel_scale"])
+            self.instrument = Instrument.from_dict(card.instrument)
+            self._has_noise_units = bool(card.outputs["noise_units"])
+            self._network = network_from(card)
+        except (AttributeError, KeyError, TypeError, ValueError, OptionError) as error:
+            raise NetworkError(
+                f"{card.path}: not the card of a network for {TASK} "
+                f"({type(error).__name__}: {error}); train the network again"
+            ) from error
 
     def posterior_from(self, dataset: Any) -> LensPosterior:
         """The posterior of one ``al.Imaging``.
@@ -74,7 +96,10 @@ class LensNetwork:
 
     def posteriors_from(self, datasets: Sequence[Any]) -> list[LensPosterior]:
         """The posteriors of many ``al.Imaging`` datasets."""
-        observations = [observation_from(d, self.shape, self.pixel_scale) for d in datasets]
+        observations = [
+            observation_from(d, self.shape, self.pixel_scale, self.instrument.psf_beta)
+            for d in datasets
+        ]
         posteriors = []
         for i in range(0, len(observations), _BATCH):
             batch = observations[i : i + _BATCH]
@@ -106,14 +131,22 @@ class LensNetwork:
     def _concerns(self, observation: Observation, distance: float) -> tuple[str, ...]:
         """What about the data is unlike the training set, in words."""
         found = []
-        low, high = np.asarray(self.card.instrument["psf_fwhm"], dtype=float)
+        low, high = self.instrument.psf_fwhm
         fwhm = float(observation.psf_width) * self.pixel_scale
-        if not 0.9 * low <= fwhm <= 1.1 * high:
+        if not low / _PSF_MARGIN <= fwhm <= high * _PSF_MARGIN:
             found.append(f'PSF width {fwhm:.2f}" outside {low:.2f}"-{high:.2f}" of its training')
         ratio = observation.pixel_scale / self.pixel_scale
-        if not 0.8 <= ratio <= 1.25:
+        if not 1.0 / _SCALE_MARGIN <= ratio <= _SCALE_MARGIN:
             found.append(
                 f'pixels of {observation.pixel_scale:g}" resampled to its {self.pixel_scale:g}"'
+            )
+        times = np.array(self.instrument.exposure_time)
+        low, high = np.sort(self.instrument.background_noise_from(times) * times)
+        electrons = observation.background_electrons
+        if electrons < low / _DEPTH_MARGIN or electrons > high * _DEPTH_MARGIN:
+            found.append(
+                f"noise of {electrons:.0f} electrons in empty pixels outside {low:.0f}-{high:.0f} "
+                "of its training"
             )
         typical = float(self._network.typical_distance)
         if distance > typical:
@@ -122,6 +155,17 @@ class LensNetwork:
                 f"99.9 % of which are below {typical:.0f})"
             )
         return tuple(found)
+
+    def physical_from(self, z: np.ndarray, observation: Observation) -> np.ndarray:
+        """Parameters of an observed lens in physical units, of latents of shape (n, dim)."""
+        physical = self.space.physical_from(z)
+        for i, name in enumerate(self.names):
+            last = name.split(".")[-1]
+            if last == "intensity" and self._has_noise_units:
+                physical[:, i] *= observation.unit
+            elif last in ("centre_0", "centre_1"):
+                physical[:, i] += observation.centre[int(last[-1])]
+        return physical
 
 
 @dataclass(frozen=True)
@@ -166,17 +210,8 @@ class LensPosterior:
             log_density = self._density.log_prob(draws)
         z = draws[:, 0].double().numpy()
         log_prior = -0.5 * np.sum(z**2, axis=-1) - 0.5 * z.shape[-1] * np.log(2.0 * np.pi)
-        return self._physical_from(z), log_density[:, 0].double().numpy() - log_prior
-
-    def _physical_from(self, z: np.ndarray) -> np.ndarray:
-        physical = self.network.space.physical_from(z)
-        for i, name in enumerate(self.names):
-            last = name.split(".")[-1]
-            if last == "intensity" and self.network.card.outputs["noise_units"]:
-                physical[:, i] *= self.observation.unit
-            elif last in ("centre_0", "centre_1"):
-                physical[:, i] += self.observation.centre[int(last[-1])]
-        return physical
+        physical = self.network.physical_from(z, self.observation)
+        return physical, log_density[:, 0].double().numpy() - log_prior
 
 
 def load_network(network: str | Path) -> LensNetwork:
@@ -185,17 +220,17 @@ def load_network(network: str | Path) -> LensNetwork:
     Raises
     ------
     NetworkError
-        When there is none, or its files are damaged.
+        When there is none, its files are damaged, or it is for another task.
     """
-    return LensNetwork(find_card(network))
+    return LensNetwork(find_card(network, TASK))
 
 
 class NetworkProposal:
     """A network's posterior as proposal of starts for a model.
 
     Parameters are matched by path; those the network does not know come from the prior, and so
-    does a share of all draws, a larger one where the data are unlike the network's training. No
-    draw lies outside the priors of the model.
+    does a share of all draws, a larger one where the data are unlike the network's training. What
+    the network draws outside the priors of the model, or against its assertions, is drawn anew.
 
     Parameters
     ----------
@@ -206,6 +241,8 @@ class NetworkProposal:
 
     Attributes
     ----------
+    posterior : LensPosterior
+        Of the dataset that is fitted.
     matched : dict
         Index of the model's parameter -> column of the network's.
     inside : float
@@ -218,15 +255,18 @@ class NetworkProposal:
     """
 
     def __init__(self, posterior: LensPosterior, model: Any) -> None:
+        network = posterior.network
         self.posterior = posterior
-        self.matched = matched_columns(posterior.names, model)
+        self.matched = matched_columns(network.names, model, network.ties)
         if not self.matched:
             raise NetworkError(
-                f"network {posterior.network.card.name} knows no parameter of this model: name "
-                "galaxies and profiles as its card does, such as "
-                f"{posterior.names[0]}, or use network=None"
+                f"{no_match(network.card, model)}; name galaxies and profiles as it does, or use "
+                "network=None"
             )
+        self._model = model
         self._priors = model.priors_ordered_by_id
+        self._space = LatentSpace.from_model(model)
+        self._assertions = model.gathered_assertions()
         latents, _ = self._latents(_N_TO_COUNT, np.random.default_rng(0))
         self.inside = float(np.isfinite(latents).all(axis=1).mean())
 
@@ -238,11 +278,16 @@ class NetworkProposal:
             doubts += (f"{100 * self.inside:.0f} % of its posterior lies within your priors",)
         return doubts
 
+    @property
+    def knows_most(self) -> bool:
+        """Whether the network knows at least half of the model's parameters."""
+        return 2 * len(self.matched) >= len(self._priors)
+
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Unit-normal latents of the model, shape (n, dim), a share of them from the prior."""
         share = _PRIOR_SHARE_DOUBTED if self.doubts else _PRIOR_SHARE
         z = rng.standard_normal((n, len(self._priors)))
-        drawn, _ = self.posterior_draws(int(np.ceil((1.0 - share) * n)), rng)
+        drawn, _ = self._draws(int(np.ceil((1.0 - share) * n)), rng)
         z[: len(drawn)] = drawn
         return z
 
@@ -252,25 +297,39 @@ class NetworkProposal:
         Returns
         -------
         z
-            Latents of the model, shape (m, dim); parameters the network does not know follow the
-            prior. Fewer than ``n`` where hardly any draw is inside the priors.
+            Latents of the model, shape (n, dim); parameters the network does not know follow the
+            prior.
         log_ratio
-            Log of the network's posterior over its prior at each, shape (m,).
+            Log of the network's posterior over its prior at each, shape (n,).
+
+        Raises
+        ------
+        NetworkError
+            When hardly any draw is within the priors.
         """
+        z, log_ratio = self._draws(n, rng)
+        if len(z) < n:
+            raise NetworkError(
+                f"network {self.posterior.network.card.name}: {100 * self.inside:.0f} % of its "
+                "posterior lies within your priors and assertions; widen them, or use network=None"
+            )
+        return z, log_ratio
+
+    def _draws(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Up to ``n`` latents of the model, fewer where hardly any is allowed; log ratios."""
         kept, ratios = [], []
         missing = n
         for _ in range(_MAX_TRIES):
-            latents, log_ratio = self._latents(n, rng)
-            rows = np.flatnonzero(np.isfinite(latents).all(axis=1))[:missing]
-            kept.append(latents[rows])
+            latents, log_ratio = self._latents(max(n, _MIN_TRY), rng)
+            z = rng.standard_normal((len(latents), len(self._priors)))
+            z[:, list(self.matched)] = latents
+            rows = np.flatnonzero(self._is_allowed(z))[:missing]
+            kept.append(z[rows])
             ratios.append(log_ratio[rows])
             missing -= len(rows)
             if missing == 0:
                 break
-        latents = np.concatenate(kept)
-        z = rng.standard_normal((len(latents), len(self._priors)))
-        z[:, list(self.matched)] = latents
-        return z, np.concatenate(ratios)
+        return np.concatenate(kept), np.concatenate(ratios)
 
     def _latents(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Latents of the matched parameters, (n, n_matched), NaN outside the priors; log ratios."""
@@ -278,13 +337,27 @@ class NetworkProposal:
         columns = [_latents_of(self._priors[i], physical[:, j]) for i, j in self.matched.items()]
         return np.stack(columns, axis=1), log_ratio
 
+    def _is_allowed(self, z: np.ndarray) -> np.ndarray:
+        """Whether each of (n, dim) latents is finite and keeps the model's assertions, (n,)."""
+        allowed = np.isfinite(z).all(axis=1)
+        if self._assertions and allowed.any():
+            # One by one: numpy cannot chain the comparisons of arrays.
+            allowed[allowed] = [
+                bool(
+                    self._model.assertions_satisfied_for_arguments(
+                        dict(zip(self._priors, x, strict=True)), assertions=self._assertions
+                    )
+                )
+                for x in self._space.physical_from(z[allowed])
+            ]
+        return allowed
+
 
 def _latents_of(prior: Any, values: np.ndarray) -> np.ndarray:
     """Unit-normal latents of physical values, NaN where they are outside a prior's support."""
-    unit = np.array([_unit_value(prior, float(value)) for value in values])
-    return ndtri(np.where((unit > 0.0) & (unit < 1.0), unit, np.nan))
-
-
-def _unit_value(prior: Any, value: float) -> float:
-    low, high = prior.limits if hasattr(prior, "limits") else (-np.inf, np.inf)
-    return float(prior.unit_value_for(value)) if low <= value <= high else np.nan
+    low, high = prior.limits
+    inside = (values >= low) & (values <= high)
+    unit = np.full(len(values), np.nan)
+    unit[inside] = unit_values_from(prior, values[inside])
+    inside = (unit > UNIT_MARGIN) & (unit < 1.0 - UNIT_MARGIN)
+    return ndtri(np.where(inside, unit, np.nan))

@@ -35,6 +35,8 @@ _BARRIER = 0.5
 # Iterations of the rounds of polishing, each on a fraction of the starts of the one before.
 _POLISH_ITERATIONS = (20, 60, 400)
 _STARTS_PER_DIMENSION = 6
+# So many of the prior's best draws are polished beside those of a network.
+_PRIOR_STARTS = 6
 # Gains in log posterior at which a climb ends: of starts that compete, and of a mode.
 _COARSE, _FINE = 0.1, 1e-3
 # A hop draws this many candidates and climbs from the best; hops end after some without a gain.
@@ -150,12 +152,20 @@ class Engine:
             (state.draws[i], float(state.draw_log_posteriors[i]))
             for i in np.flatnonzero(finite)[:n]
         ]
+        state.pending += self._best_of_prior(rng)
         if state.pending:
             state.stage = Stage.POLISH
         elif state.found:
             self._end_search_for_modes(state)
         else:
             state.stage = Stage.DONE
+
+    def _best_of_prior(self, rng: np.random.Generator) -> list:
+        """The best of draws of the prior: where a network is wrong, its own all rank above them."""
+        z = rng.standard_normal((self._settings.n_prior_draws, self.target.dim))
+        log_posterior = self.target.log_posterior(z)
+        best = np.argsort(-log_posterior, kind="stable")[:_PRIOR_STARTS]
+        return [(z[i], float(log_posterior[i])) for i in best if np.isfinite(log_posterior[i])]
 
     def _polish(self, state: State, rng: np.random.Generator) -> None:
         start, _ = state.pending.pop(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import autofit as af
@@ -58,7 +59,8 @@ def ties_of(card: Card) -> dict[str, str]:
     A network trained on lenses whose light and mass share a centre knows the centre of the light
     too, also where a user's model lets the two differ.
     """
-    model = af.AbstractPriorModel.from_dict(card.outputs["prior"])
+    # autofit takes the dictionary apart that it reads.
+    model = af.AbstractPriorModel.from_dict(deepcopy(card.outputs["prior"]))
     paths = [(".".join(path), i) for path, i in indexed_paths(model)]
     columns = dict(paths)
     named = {columns[name]: name for name in card.outputs["parameters"] if name in columns}
@@ -87,8 +89,6 @@ def matching_network(model: Any, dataset: Any, cards: Sequence[Card]) -> tuple[C
     candidates = [card for card in cards if card.task == TASK]
     if not candidates:
         return None, "no network for lens parameters is installed"
-    if dataset is None:
-        return None, "this analysis has no dataset of its own"
     try:
         psf_fwhm_from(dataset)
     except DataError as error:
@@ -108,7 +108,7 @@ def matching_network(model: Any, dataset: Any, cards: Sequence[Card]) -> tuple[C
     }
     card = min(fitting, key=lambda card: (-n_known[card.name], _unlikeness(card, dataset)))
     if n_known[card.name] == 0:
-        return None, f"{no_match(card, model)}"
+        return None, no_match(card, model)
     return card, (
         f"{card.name} knows {n_known[card.name]} of {model.prior_count} parameters, at "
         f'{card.inputs["pixel_scale"]:g}" for pixels of {scale:g}"'
@@ -130,4 +130,5 @@ def _unlikeness(card: Card, dataset: Any) -> float:
     low, high = card.instrument["psf_fwhm"]
     fwhm = psf_fwhm_from(dataset, card.instrument.get("psf_beta"))
     from_psf = max(0.0, np.log(low / fwhm), np.log(fwhm / high))
-    return abs(np.log(dataset.pixel_scales[0] / card.inputs["pixel_scale"])) + from_psf
+    from_pixels = abs(np.log(dataset.pixel_scales[0] / card.inputs["pixel_scale"]))
+    return float(from_pixels + from_psf)

@@ -167,12 +167,13 @@ def psf_fwhm_from(dataset: Any, psf_beta: float | None = None) -> float:
 
 def _pixel_scale_of(dataset: Any) -> float:
     """arcsec per pixel of an ``al.Imaging`` with all a network needs."""
+    if dataset is None:
+        raise DataError("there is no dataset, and networks need an al.Imaging: use network=None")
     missing = [n for n in ("data", "noise_map", "psf") if getattr(dataset, n, None) is None]
     if missing:
-        kind = "no dataset" if dataset is None else f"{type(dataset).__name__}"
         raise DataError(
-            f"networks for images need an al.Imaging with data, noise_map and psf: {kind} has no "
-            f"{' and no '.join(missing)}; give it, or use network=None"
+            "networks need an al.Imaging with data, noise_map and psf, and this "
+            f"{type(dataset).__name__} has no {missing[0]}: give it one, or use network=None"
         )
     y, x = (float(value) for value in dataset.pixel_scales)
     if abs(y / x - 1.0) > _SAME_SCALE:

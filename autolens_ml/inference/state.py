@@ -35,6 +35,8 @@ class Settings:
         Starts of each round of polishing, in units of ``n_polish``.
     n_hops
         Hops without a gain after which the search for modes ends.
+    n_prior_draws
+        Draws of the prior that are ranked apart from those of a network.
     """
 
     n_effective: int = 2000
@@ -43,6 +45,7 @@ class Settings:
     max_likelihood_calls: int = 20000
     polish_fans: tuple[int, ...] = (8, 2, 1)
     n_hops: int = 8
+    n_prior_draws: int = 0
 
 
 @dataclass

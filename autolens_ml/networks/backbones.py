@@ -36,6 +36,11 @@ class ResNet(nn.Module):
         Side of the squares of pixels that are folded into channels; divides the sides of images.
     map_size
         Side of the map of positions that the last stage is averaged to.
+
+    Raises
+    ------
+    ValueError
+        When widths and depths do not belong together, or a width is no multiple of 8.
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class ResNet(nn.Module):
         map_size: int = 4,
     ) -> None:
         super().__init__()
+        if len(widths) != len(depths):
+            raise ValueError(f"{len(widths)} widths for {len(depths)} depths: give one of each")
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(fold),
             nn.Conv2d(in_channels * fold**2, widths[0], 3, padding=1),

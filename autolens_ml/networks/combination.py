@@ -19,7 +19,7 @@ _MAX_ROUNDS = 50
 class Combination(nn.Module):
     """The weighted sum of the outputs of K networks, with weights of its own for each parameter.
 
-    Hezaveh et al. 2017 combine four networks of five parameters with twenty weights. The seed
+    Hezaveh et al. 2017 combine four networks of five parameters with twenty weights. Ensai
     trains them by gradient, on top of frozen networks, with a mask over a 20 x 5 matrix; since the
     sum is linear in them, :meth:`fit` finds the best ones by least squares, exactly and at once.
 
@@ -118,8 +118,8 @@ class Combination(nn.Module):
             )
         if not (outputs.isfinite().all() and true.isfinite().all()):
             raise OptionError("outputs or truths hold NaN or infinite values; leave those out")
-        weights = self.weights.double()
-        signed = self._towards(true.double(), torch.einsum("knd,kd->nd", outputs, weights))
+        combined = torch.einsum("knd,kd->nd", outputs, self.weights.double())
+        signed = self._towards(true.double(), combined)
         for _ in range(_MAX_ROUNDS):
             weights = _least_squares(outputs, signed)
             combined = torch.einsum("knd,kd->nd", outputs, weights)

@@ -2,7 +2,7 @@
 
 They take an image of 192 pixels a side to numbers: the five parameters of a lens, or what another
 head makes of the features before their last linear layer. At full width and size each has the
-layers of the code that came with the paper. Six things of that code are left out, for they did
+layers of Ensai, the code that came with the paper. Six things of it are left out, for they did
 nothing or did harm: a spatial transformer that was never connected and whose trunk narrows to five
 numbers; residual tails of the blocks of network 1 that stand after their ``return``; the three
 copies of the one channel that Inception-v4 was given; its batch normalisation frozen at its initial
@@ -143,7 +143,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Branches:
-    """Stacks of layers side by side, their channels joined; an empty stack passes its input on."""
+    """Stacks of layers side by side, their channels joined."""
 
     stacks: tuple[tuple[_Layer, ...], ...]
 
@@ -350,7 +350,7 @@ ALIASES = {
     "inception-v4": "ensai-11",
 }
 
-# Of the four networks that the seed combines: below 1.5 million numbers, 3 MB in half precision.
+# Of the four networks that Ensai combines: below 1.5 million numbers, 3 MB in half precision.
 SLIM_WIDTHS = {"ensai-5": 0.185, "ensai-8": 0.137, "ensai-9": 0.195, "ensai-11": 0.185}
 
 
@@ -415,7 +415,7 @@ def sampled_dropout(network: nn.Module, generator: torch.Generator) -> Iterator[
 
 
 class EnsaiNetwork(nn.Module):
-    """One of the seed's networks: a stack of layers and a last linear one.
+    """One of Ensai's networks: a stack of layers and a last linear one.
 
     Parameters
     ----------
@@ -483,6 +483,8 @@ class EnsaiNetwork(nn.Module):
         self.n_features = math.prod(shape)
         linear = _initialised(nn.Linear(self.n_features, n_outputs), "linear")
         self.readout = nn.Sequential(*options.dropouts(), linear)
+        # Few channels and wide kernels: up to three times faster on a CPU.
+        self.to(memory_format=torch.channels_last)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the last layer sees, shape (n, n_features).
@@ -490,7 +492,7 @@ class EnsaiNetwork(nn.Module):
         Parameters
         ----------
         images
-            Shape (n, in_channels, image_size, image_size). The seed's have a brightest pixel of
+            Shape (n, in_channels, image_size, image_size). Ensai's have a brightest pixel of
             about one and, but for network 11, no background, see :func:`subtract_background`.
 
         Raises
@@ -518,7 +520,7 @@ def ensai_network(
     image_size: int = 192,
     dropout: float = 0.0,
 ) -> EnsaiNetwork:
-    """One of the seed's networks by name; arguments as of :class:`EnsaiNetwork`.
+    """One of Ensai's networks by name; arguments as of :class:`EnsaiNetwork`.
 
     >>> ensai_network("alexnet", width=SLIM_WIDTHS["ensai-9"]).n_features
     799
@@ -529,7 +531,7 @@ def ensai_network(
 def subtract_background(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Images without their background: the lowest mean of all squares of four pixels a side.
 
-    The seed does so to what its networks 1 to 10 see, which takes an unknown zero point away.
+    Ensai does so to what its networks 1 to 10 see, which takes an unknown zero point away.
     Squares that hold a masked pixel do not count. The lowest of many noisy means lies below the
     true background, by an amount that the networks learn.
 

@@ -10,7 +10,7 @@ from autolens_ml.exceptions import OptionError
 
 __all__ = ["ELLIPTICITY", "flip_invariant_mse", "gaussian_nll"]
 
-# Columns of the ellipticity among the seed's parameters: Einstein radius, e_x, e_y, x, y.
+# Columns of the ellipticity among Ensai's parameters: Einstein radius, e_x, e_y, x, y.
 ELLIPTICITY = (1, 2)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import autofit as af
 import numpy as np
+from autofit.mapper.prior_model.abstract import AbstractPriorModel
 from autofit.non_linear.analysis import Analysis
 from autofit.non_linear.checkpoint import PickleCheckpointer
 from autofit.non_linear.initializer import AbstractInitializer
@@ -44,6 +45,8 @@ _STAGE_TEXT = {
 # What an uncorrected result is called where others have a status.
 UNCORRECTED = "UNCORRECTED"
 
+# Beside the draws of a network, one in so many of the prior is ranked: it may be wrong.
+_PRIOR_DRAWS = 4
 # How widely modes are looked for when a network that fits the data proposes.
 _TRUSTED_FANS = (3, 1, 1)
 _TRUSTED_HOPS = 2
@@ -57,6 +60,7 @@ _SUMMARY_LINES = {
     "n_likelihood": "Likelihood Evaluations",
     "n_gradient": "Gradient Evaluations",
     "network": "Network",
+    "network_doubts": "Doubts about the network",
 }
 
 
@@ -77,12 +81,13 @@ class CNN(NonLinearSearch):
         matches model and data, the prior where none does. A name or path: that network.
     correct
         Whether the likelihood corrects what the network proposes. ``False`` returns the
-        network's own posterior within milliseconds: approximate, without evidence, with status
-        UNCORRECTED; parameters the network does not know keep their priors.
+        network's own posterior at the price of one likelihood: approximate, without evidence,
+        with status UNCORRECTED; parameters the network does not know keep their priors.
     n_effective
         Effective sample size at which the search is done.
     n_draws
-        Draws that are ranked for starts.
+        Draws that are ranked for starts. Beside those of a network a quarter as many of the
+        prior are ranked apart, lest a network that is wrong hide a mode.
     n_polish
         Starts that are polished to the end; eight times as many are polished briefly.
     max_likelihood_calls
@@ -98,15 +103,20 @@ class CNN(NonLinearSearch):
     Raises
     ------
     NetworkError
-        When the named network is not known, damaged, or knows nothing of the model, and when
-        ``correct=False`` without a network (raised by ``fit``).
+        When the named network is not known, damaged, or knows nothing of the model; with
+        ``correct=False`` also when there is no network, or its posterior is outside the priors.
+        Raised by ``fit``.
+    DataError
+        When a network is named and the dataset is not an image as it needs them. Raised by
+        ``fit``.
 
     Notes
     -----
     ``result.samples.samples_info`` carries ``log_evidence``, ``log_evidence_error``, ``ess``,
     ``pareto_k``, ``n_likelihood``, ``n_gradient``, ``status`` (CONVERGED, MARGINAL, FAILED or
-    UNCORRECTED), ``network``, ``network_sha256`` and ``network_doubts``. The log likelihoods of
-    an uncorrected result are those its densities imply, up to a constant.
+    UNCORRECTED), ``network``, ``network_sha256`` and ``network_doubts``. Of an uncorrected
+    result the highest log likelihood is computed, and the others are what the network's densities
+    make of it.
     """
 
     jax_use = cap.JaxUse.OPTIONAL
@@ -150,7 +160,7 @@ class CNN(NonLinearSearch):
         name: str | None = None,
         path_prefix: str | None = None,
         unique_tag: str | None = None,
-        network: str | None = "auto",
+        network: str | Path | None = "auto",
         n_effective: int = 2000,
         n_draws: int = 256,
         n_polish: int = 4,
@@ -177,7 +187,7 @@ class CNN(NonLinearSearch):
             session=session,
             **kwargs,
         )
-        self.network = network
+        self.network = None if network is None else str(network)
         self.n_effective = n_effective
         self.n_draws = n_draws
         self.n_polish = n_polish
@@ -187,12 +197,22 @@ class CNN(NonLinearSearch):
 
     def fit(self, model: Any, analysis: Analysis, info: dict | None = None) -> Any:
         """Fit the model; where the result is FAILED and a ``fallback`` is set, fit with that."""
-        self._check_network()
         result = super().fit(model=model, analysis=analysis, info=info)
         if self.fallback is None or self._status_of(result) is not Status.FAILED:
             return result
         self.logger.warning("The result is FAILED: running the fallback search.")
         return self.fallback.fit(model=model, analysis=analysis, info=info)
+
+    def pre_fit_output(
+        self, analysis: Analysis, model: AbstractPriorModel, info: dict | None = None
+    ) -> None:
+        """autofit's output before a fit; a network that cannot be used is refused before it.
+
+        A completed fit is loaded without its network.
+        """
+        if not self.paths.is_complete:
+            self._check_network()
+        super().pre_fit_output(analysis=analysis, model=model, info=info)
 
     def run(self, ctx: FitContext) -> dict:
         """Rank, polish, adapt and certify; returns plain arrays and numbers."""
@@ -204,6 +224,8 @@ class CNN(NonLinearSearch):
         settings = Settings(
             self.n_effective, self.n_draws, self.n_polish, self.max_likelihood_calls
         )
+        if starts.proposal is not None:
+            settings = replace(settings, n_prior_draws=self.n_draws // _PRIOR_DRAWS)
         if starts.is_trusted:
             settings = replace(settings, polish_fans=_TRUSTED_FANS, n_hops=_TRUSTED_HOPS)
         engine = Engine(
@@ -218,7 +240,7 @@ class CNN(NonLinearSearch):
         else:
             entropy = np.random.default_rng(ctx.rng.spawn(1)[0]).integers(2**63)
             state = State(entropy=int(entropy))
-        said = None
+        said = state.stage
 
         def save(state: State) -> None:
             nonlocal said
@@ -274,7 +296,9 @@ class CNN(NonLinearSearch):
         summary = Path(self.paths.output_path) / "search.summary"
         if summary.is_file():
             result = "\n".join(
-                f"{label} = {info[key]}" for key, label in _SUMMARY_LINES.items() if key in info
+                f"{label} = {info[key]}"
+                for key, label in _SUMMARY_LINES.items()
+                if info.get(key) not in (None, "")
             )
             text = summary.read_text()
             with open_atomic(summary) as file:
@@ -332,18 +356,20 @@ class CNN(NonLinearSearch):
         """The network's own posterior."""
         if starts.proposal is None:
             raise NetworkError(
-                f"correct=False needs a network: {'; '.join(starts.lines) or 'network is None'}"
+                f"correct=False needs a network: {starts.lines[0]}; name one, or use correct=True"
             )
         rng = np.random.default_rng(ctx.rng.spawn(1)[0])
         z, log_ratio = starts.proposal.posterior_draws(self.n_effective, rng)
-        if not len(z):
-            raise NetworkError(
-                f"network {starts.card.name}: none of its posterior lies within your priors"
-            )
+        parameters = LatentSpace.from_model(ctx.model).physical_from(z)
+        # autofit compares the highest likelihood with a new one when a fit is resumed.
+        best = int(np.argmax(log_ratio))
+        log_likelihood = (
+            log_ratio - log_ratio[best] + float(ctx.fitness.call_wrap(parameters[best]))
+        )
         info = {
             "log_evidence": None,
             "status": UNCORRECTED,
-            "n_likelihood": 0,
+            "n_likelihood": 1,
             "n_gradient": 0,
             **_network_info(starts),
             "total_samples": len(z),
@@ -351,13 +377,17 @@ class CNN(NonLinearSearch):
             "number_live_points": len(z),
         }
         return {
-            "parameters": LatentSpace.from_model(ctx.model).physical_from(z),
-            "log_likelihood": log_ratio,
+            "parameters": parameters,
+            "log_likelihood": log_likelihood,
             "weights": np.full(len(z), 1.0 / len(z)),
             "info": info,
         }
 
     def _check_network(self) -> None:
+        if self.network is None and not self.correct:
+            raise NetworkError(
+                "correct=False needs a network: set network to 'auto', a name or a path"
+            )
         if self.network not in (None, "auto"):
             find_card(self.network, TASK)
 

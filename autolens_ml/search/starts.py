@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import autofit as af
@@ -49,11 +50,12 @@ class Starts:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether a network proposes and the data are like those of its training."""
-        return self.proposal is not None and not self.proposal.doubts
+        """Whether a network that knows most of the model proposes, for data as in its training."""
+        proposal = self.proposal
+        return proposal is not None and proposal.knows_most and not proposal.doubts
 
 
-def starts_from(network: str | None, model: Any, dataset: Any) -> Starts:
+def starts_from(network: str | Path | None, model: Any, dataset: Any) -> Starts:
     """The starts that ``aml.CNN(network=...)`` asks for.
 
     Parameters
@@ -71,35 +73,19 @@ def starts_from(network: str | None, model: Any, dataset: Any) -> Starts:
     NetworkError
         When the named network does not exist, is damaged, or knows nothing of the model.
     DataError
-        When a named network is for images and the dataset is none.
+        When a network is named and the dataset is not an image as it needs them.
     """
     prior = _prior_draws(model.prior_count)
     if network is None:
         return Starts(prior)
-    if network == "auto":
-        card, reason = matching_network(model, dataset, cards(TASK))
-        if card is None:
-            return Starts(prior, (f"no network ({reason}): draws of the prior",))
-    else:
-        card, reason = find_card(network, TASK), ""
-    from autolens_ml.inference.amortised import LensNetwork, NetworkProposal
-
-    try:
-        posterior = LensNetwork(card).posterior_from(dataset)
-    except DataError as error:
-        if network != "auto":
-            raise
-        return Starts(prior, (f"no network ({error}): draws of the prior",))
-    proposal = NetworkProposal(posterior, model)
-    known = f"network {card.name} knows {len(proposal.matched)} of {model.prior_count} parameters"
-    return Starts(
-        proposal.draw,
-        (f"network {reason}" if reason else known, *(f"caution: {d}" for d in proposal.doubts)),
-        proposal,
-    )
+    proposal, reason = _proposal_from(network, model, dataset)
+    if proposal is None:
+        return Starts(prior, (f"no network ({reason}): draws of the prior",))
+    cautions = (f"caution: {doubt}" for doubt in proposal.doubts)
+    return Starts(proposal.draw, (f"network {reason}", *cautions), proposal)
 
 
-def initializer_from(network: str, dataset: Any, model: Any, seed: int = 0) -> Any:
+def initializer_from(network: str | Path, dataset: Any, model: Any, seed: int = 0) -> Any:
     """Start points of a network for any search that takes an ``initializer``.
 
     Walkers and chains start within the central 68 per cent of the network's posterior:
@@ -125,20 +111,45 @@ def initializer_from(network: str, dataset: Any, model: Any, seed: int = 0) -> A
     Raises
     ------
     NetworkError
-        When no network matches, or the named one does not.
+        When no network matches, or hardly any of its posterior lies within the priors.
+    DataError
+        When a network is named and the dataset is not an image as it needs them.
     """
-    starts = starts_from(network, model, dataset)
-    if starts.proposal is None:
-        raise NetworkError(f"no start points: {starts.lines[0] if starts.lines else 'no network'}")
-    z, _ = starts.proposal.posterior_draws(_N_RANGE, np.random.default_rng(seed))
+    proposal, reason = _proposal_from(network, model, dataset)
+    if proposal is None:
+        raise NetworkError(f"no start points: {reason}; give the name or path of a network")
+    z, _ = proposal.posterior_draws(_N_RANGE, np.random.default_rng(seed))
     physical = LatentSpace.from_model(model).physical_from(z)
     priors = model.priors_ordered_by_id
     return af.InitializerParamBounds(
         {
             priors[i]: tuple(float(q) for q in np.quantile(physical[:, i], _RANGE))
-            for i in starts.proposal.matched
+            for i in proposal.matched
         }
     )
+
+
+def _proposal_from(
+    network: str | Path, model: Any, dataset: Any
+) -> tuple[NetworkProposal | None, str]:
+    """The posterior of a network for a model; and why that network, or why none."""
+    if network == "auto":
+        card, reason = matching_network(model, dataset, cards(TASK))
+        if card is None:
+            return None, reason
+    else:
+        card, reason = find_card(network, TASK), ""
+    from autolens_ml.inference.amortised import LensNetwork, NetworkProposal
+
+    try:
+        posterior = LensNetwork(card).posterior_from(dataset)
+    except DataError as error:
+        if network != "auto":
+            raise
+        return None, str(error)
+    proposal = NetworkProposal(posterior, model)
+    n_known = len(proposal.matched)
+    return proposal, reason or f"{card.name} knows {n_known} of {model.prior_count} parameters"
 
 
 def _prior_draws(dim: int) -> Callable[[int, np.random.Generator], np.ndarray]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
+from numbers import Real
 from typing import Any
 
 import autofit as af
+import autolens as al
 import numpy as np
 
 from autolens_ml.exceptions import ModelError
 
+_PACKAGES = {"al": "autolens", "aml": "autolens_ml"}
+_LIMITS = ("lower_limit", "upper_limit")
 _PRIORS = {
-    "uniform": af.UniformPrior,
-    "log_uniform": af.LogUniformPrior,
-    "gaussian": af.GaussianPrior,
-    "truncated_gaussian": af.TruncatedGaussianPrior,
+    "uniform": (af.UniformPrior, _LIMITS),
+    "log_uniform": (af.LogUniformPrior, _LIMITS),
+    "gaussian": (af.GaussianPrior, ("mean", "sigma")),
+    "truncated_gaussian": (af.TruncatedGaussianPrior, ("mean", "sigma", *_LIMITS)),
 }
 
 
@@ -26,11 +31,12 @@ def model_from_description(description: Mapping[str, Any]) -> af.Collection:
     ----------
     description
         Galaxies by name; each has a ``redshift`` and profiles by name; each profile has a
-        ``class`` such as ``al.mp.Isothermal`` and, for its parameters, a number, a list of
-        numbers, a prior (``{uniform: [0.4, 2.0]}``, ``log_uniform``, ``gaussian``,
-        ``truncated_gaussian``) for a parameter or for both components of a pair, a list of
-        priors, or the path of parameters to share (``{same_as: galaxies.lens.mass.centre}``).
-        What is not mentioned keeps the default priors of its class.
+        ``class`` such as ``al.mp.Isothermal`` and, for its parameters, a number, a prior
+        (``{uniform: [0.4, 2.0]}``, ``log_uniform``, ``gaussian``, ``truncated_gaussian``), an
+        array (``{array: [[0.0, 1.0], [2.0, 3.0]]}``) or the path of parameters to share
+        (``{same_as: galaxies.lens.mass.centre}``). A pair, such as a centre (y, x), takes a list of
+        two of them, or one number or prior for each of its components. What is not mentioned keeps
+        the default priors of its class.
 
     Returns
     -------
@@ -40,77 +46,110 @@ def model_from_description(description: Mapping[str, Any]) -> af.Collection:
     Raises
     ------
     ModelError
-        When a class, parameter, prior or path is unknown.
+        When a class, parameter, prior, number or path is not what it should be.
     """
-    galaxies: dict[str, Any] = {}
-    shared: list[tuple[str, Any, str, str]] = []
+    if not isinstance(description, Mapping) or not description:
+        raise ModelError("the model needs galaxies by name, each with a redshift and profiles")
+    galaxies: dict[str, af.Model] = {}
+    shared: list[_Shared] = []
     for name, parts in description.items():
-        profiles = {}
-        for part, values in parts.items():
-            if part == "redshift":
-                continue
-            where = f"{name}.{part}"
-            profiles[part] = _profile_from(where, values, shared)
-        galaxies[name] = af.Model(
-            _class_from("al.Galaxy", name), redshift=parts.get("redshift", 0.5), **profiles
-        )
+        if not isinstance(parts, Mapping) or "redshift" not in parts:
+            raise ModelError(f"{name}: needs a redshift, and profiles by name")
+        profiles = {
+            part: _profile_from(f"{name}.{part}", values, shared)
+            for part, values in parts.items()
+            if part != "redshift"
+        }
+        redshift = _number_or_prior_from(f"{name}.redshift", parts["redshift"])
+        galaxies[name] = af.Model(al.Galaxy, redshift=redshift, **profiles)
     model = af.Collection(galaxies=af.Collection(**galaxies))
-    for where, profile, parameter, path in shared:
-        try:
-            setattr(profile, parameter, model.object_for_path(tuple(path.split("."))))
-        except (AttributeError, KeyError) as error:
-            raise ModelError(f"{where}.{parameter}: nothing at {path!r} to share") from error
+    # What is shared may itself be shared: once round for each link of the longest chain.
+    for _ in shared:
+        for one in shared:
+            one.put_into(model)
     return model
 
 
-def _profile_from(where: str, values: Mapping[str, Any], shared: list) -> af.Model:
+class _Shared:
+    """A parameter that is the same as others of the model."""
+
+    def __init__(self, where: str, profile: af.Model, parameter: str, path: Any) -> None:
+        self._where, self._profile, self._parameter, self._path = where, profile, parameter, path
+
+    def put_into(self, model: af.Collection) -> None:
+        try:
+            value = model.object_for_path(tuple(self._path.split(".")))
+        except (AttributeError, KeyError) as error:
+            raise ModelError(f"{self._where}: nothing at {self._path!r} to share") from error
+        setattr(self._profile, self._parameter, value)
+
+
+def _profile_from(where: str, values: Any, shared: list[_Shared]) -> af.Model:
     if not isinstance(values, Mapping) or "class" not in values:
         raise ModelError(f"{where}: needs a class, such as al.mp.Isothermal")
     cls = _class_from(values["class"], where)
-    constants = {k: np.asarray(v["array"]) for k, v in values.items() if _is_array(v)}
-    profile = af.Model(cls, **constants)
-    for parameter, value in values.items():
-        if parameter == "class" or parameter in constants:
-            continue
-        if not hasattr(profile, parameter):
-            raise ModelError(f"{where}: {values['class']} has no parameter {parameter!r}")
-        if isinstance(value, Mapping) and set(value) == {"same_as"}:
-            shared.append((where, profile, parameter, value["same_as"]))
-            continue
-        current = getattr(profile, parameter)
-        if hasattr(current, "value_for") or not hasattr(current, f"{parameter}_0"):
-            setattr(profile, parameter, _value_from(f"{where}.{parameter}", value))
-            continue
-        pair = value if isinstance(value, (list, tuple)) else [value, value]
-        for i, one in enumerate(pair):
-            setattr(current, f"{parameter}_{i}", _value_from(f"{where}.{parameter}", one))
+    known = [name for name in signature(cls.__init__).parameters if name != "self"]
+    given = {name: value for name, value in values.items() if name != "class"}
+    if unknown := sorted(str(name) for name in set(given) - set(known)):
+        raise ModelError(
+            f"{where}: {values['class']} has no parameter {', '.join(unknown)}; it has "
+            f"{', '.join(known)}"
+        )
+    arrays = {name: given.pop(name)["array"] for name in list(given) if _is(given[name], "array")}
+    profile = af.Model(cls, **{name: np.asarray(values) for name, values in arrays.items()})
+    for parameter, value in given.items():
+        here = f"{where}.{parameter}"
+        pair = getattr(profile, parameter, None)
+        if _is(value, "same_as"):
+            shared.append(_Shared(here, profile, parameter, value["same_as"]))
+        elif isinstance(pair, af.TuplePrior):
+            both = value if isinstance(value, (list, tuple)) else [value, value]
+            if len(both) != 2:
+                raise ModelError(f"{here}: needs two values, not {len(both)}")
+            for i, one in enumerate(both):
+                setattr(pair, f"{parameter}_{i}", _number_or_prior_from(here, one))
+        else:
+            setattr(profile, parameter, _number_or_prior_from(here, value))
     return profile
 
 
-def _value_from(where: str, value: Any) -> Any:
+def _number_or_prior_from(where: str, value: Any) -> Any:
     if not isinstance(value, Mapping):
-        return value
-    (kind, arguments), *more = value.items()
-    if more or kind not in _PRIORS:
-        raise ModelError(f"{where}: unknown prior {kind!r}; choose one of {', '.join(_PRIORS)}")
+        return _number_from(where, value)
+    if len(value) != 1 or (kind := next(iter(value))) not in _PRIORS:
+        raise ModelError(
+            f"{where}: unknown prior {', '.join(map(str, value))!r}; choose one of "
+            f"{', '.join(_PRIORS)}"
+        )
+    cls, names = _PRIORS[kind]
+    arguments = value[kind]
+    if not isinstance(arguments, (list, tuple)) or len(arguments) != len(names):
+        raise ModelError(f"{where}: {kind} needs [{', '.join(names)}], not {arguments}")
+    numbers = [_number_from(where, argument) for argument in arguments]
     try:
-        return _PRIORS[kind](*arguments)
-    except TypeError as error:
-        raise ModelError(f"{where}: {kind} cannot take {arguments}") from error
+        return cls(**dict(zip(names, numbers, strict=True)))
+    except af.exc.PriorException as error:
+        raise ModelError(f"{where}: {kind} cannot take {arguments}: {error}") from error
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Mapping) and set(value) == {"array"}
+def _number_from(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ModelError(f"{where}: {value!r} is no number (YAML reads 1e-3 as text: write 1.0e-3)")
+    return value
 
 
-def _class_from(name: str, where: str) -> type:
-    package, *attributes = name.split(".")
+def _is(value: Any, key: str) -> bool:
+    return isinstance(value, Mapping) and set(value) == {key}
+
+
+def _class_from(name: Any, where: str) -> type:
+    package, *attributes = str(name).split(".")
     try:
-        value: Any = import_module({"al": "autolens", "aml": "autolens_ml"}[package])
+        value: Any = import_module(_PACKAGES[package])
         for attribute in attributes:
             value = getattr(value, attribute)
-    except (KeyError, AttributeError) as error:
-        raise ModelError(
-            f"{where}: no class {name!r}; write al.mp.X, al.lp.X or aml.mp.X"
-        ) from error
+    except (KeyError, AttributeError):
+        value = None
+    if not isinstance(value, type):
+        raise ModelError(f"{where}: no class {name!r}; write al.mp.X, al.lp.X or aml.mp.X")
     return value

@@ -1,21 +1,21 @@
 """Parameters of Hezaveh et al. 2017 (arXiv:1708.08842) as those of ``al.mp.Isothermal``, and back.
 
-The lens of the seed is the singular isothermal ellipsoid of Kormann, Schneider & Bartelmann 1994
+The lens of Ensai is the singular isothermal ellipsoid of Kormann, Schneider & Bartelmann 1994
 (A&A 284, 285), of axis ratio q. Three things differ from PyAutoLens.
 
-- Einstein radius: of the half axes of the contour where the convergence is 1/2, the seed's is the
+- Einstein radius: of the half axes of the contour where the convergence is 1/2, Ensai's is the
   geometric mean and PyAutoLens's the arithmetic one, larger by (1 + q) / (2 sqrt(q)).
 - Ellipticity: (e_x, e_y) = (1 - q) (cos t, sin t), with an angle t between 0 and 360 degrees that
   is *not* doubled and, by Kormann's axes, points along the *minor* axis. The ``ell_comps`` of
   PyAutoLens are (1 - q) / (1 + q) (sin 2p, cos 2p), where p = t + 90 degrees is the major axis.
-- Order: (x, y) in the seed, (y, x) in PyAutoLens.
+- Order: (x, y) in Ensai, (y, x) in PyAutoLens.
 
 (e_x, e_y) and (-e_x, -e_y) are one and the same lens: their common sign is lost on the way to
 ``ell_comps``. On the way back e_x is positive (or, if it is zero, e_y), so that components jump
 where the minor axis turns through the y axis; train on ``ell_comps``, or with
 :func:`autolens_ml.networks.losses.flip_invariant_mse`.
 
-Row 0 of an image is at +y in PyAutoLens and at -y in the files of the seed: turn those upside down
+Row 0 of an image is at +y in PyAutoLens and at -y in the files of Ensai: turn those upside down
 (``image[::-1]``) before either set of parameters is used with them.
 """
 
@@ -38,7 +38,7 @@ ISOTHERMAL_PARAMETERS = ("centre_0", "centre_1", "ell_comps_0", "ell_comps_1", "
 
 
 def isothermal_from_ensai(parameters: np.ndarray) -> np.ndarray:
-    """Parameters of ``al.mp.Isothermal`` that deflect as the seed's do.
+    """Parameters of ``al.mp.Isothermal`` that deflect as Ensai's do.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def isothermal_from_ensai(parameters: np.ndarray) -> np.ndarray:
 
 
 def ensai_from_isothermal(parameters: np.ndarray) -> np.ndarray:
-    """Parameters of the seed that deflect as those of ``al.mp.Isothermal`` do.
+    """Parameters of Ensai that deflect as those of ``al.mp.Isothermal`` do.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from autogalaxy.profiles.light.linear import LightProfileLinear
 from autogalaxy.profiles.light.operated import LightProfileOperated
 from autogalaxy.profiles.light.snr import LightProfileSNR
 from autolens.analysis.analysis.lens import AnalysisLens
+from autonerves.exc import ConfigException
 from jax.scipy.signal import fftconvolve
 
 from autolens_ml.exceptions import DataError, ModelError
@@ -154,6 +155,8 @@ def instance_at(model: Any, unit: float = 0.5) -> Any:
     ModelError
         When a parameter has no prior, or a profile refuses the values.
     """
+    for path, _ in model.path_instance_tuples_for_class(ConfigException, ignore_children=False):
+        raise ModelError(f"{_dotted(path)} has no prior: give it one, or a value")
     try:
         vector = [float(prior.value_for(unit)) for prior in model.priors_ordered_by_id]
         return model.instance_from_vector(vector, ignore_assertions=True)
@@ -165,9 +168,16 @@ def instance_at(model: Any, unit: float = 0.5) -> Any:
 
 def profiles_of(instance: Any, cls: type | tuple[type, ...]) -> list[tuple[tuple, Any]]:
     """Paths and profiles of a class in an instance; of a basis, the profiles in it."""
-    found = instance.path_instance_tuples_for_class(cls, ignore_children=False)
+    found = {
+        path: profile
+        for path, profile in instance.path_instance_tuples_for_class(cls, ignore_children=False)
+        if not isinstance(profile, al.lp_basis.Basis)
+    }
+    # Profiles that another one is made of are no part of the model.
     return [
-        (path, profile) for path, profile in found if not isinstance(profile, al.lp_basis.Basis)
+        (path, profile)
+        for path, profile in found.items()
+        if not any(path[:length] in found for length in range(len(path)))
     ]
 
 

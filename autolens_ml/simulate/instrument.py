@@ -43,7 +43,7 @@ class Instrument:
     psf_beta
         Index of a Moffat PSF, > 1; ``None`` for a Gaussian.
     psf_shape
-        Pixels of the PSF kernel, (y, x), odd; by default four times the largest width.
+        Pixels of the PSF kernel, (y, x), equal and odd; by default four times the largest width.
     over_sample_size
         Sub-pixels per side on which light is evaluated, as in PyAutoLens, at least 1.
     bands
@@ -96,8 +96,9 @@ class Instrument:
             side = 2 * int(np.ceil(2.0 * self.psf_fwhm[1] / self.pixel_scale)) + 1
             object.__setattr__(self, "psf_shape", (side, side))
         self._set_pair("psf_shape")
-        if not all(isinstance(side, Integral) and side > 0 and side % 2 for side in self.psf_shape):
-            raise self._error(f"psf_shape {self.psf_shape} must be odd numbers of pixels")
+        side, other = self.psf_shape
+        if not isinstance(side, Integral) or side < 1 or side % 2 == 0 or other != side:
+            raise self._error(f"psf_shape {self.psf_shape} must be one odd number of pixels, twice")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Instrument:

@@ -33,7 +33,8 @@ class Population:
     ----------
     model
         Any ``af.Model`` or ``af.Collection`` with ``galaxies`` at fixed redshifts; its priors and
-        assertions are the population.
+        assertions are the population. Keep the ellipticities in its priors below 1: PyAutoLens
+        refuses larger ones, which JAX cuts off.
     instrument
         An :class:`Instrument`, the name of a shipped one, or a dictionary of its values.
     max_source_offset

@@ -23,8 +23,9 @@ class Selection:
         Any ``af.Model`` or ``af.Collection`` with ``galaxies``.
     max_source_offset
         Largest distance of the source from the lens, without lensing, in Einstein radii; ``None``
-        for any. The lens is the mass profile with the largest ``einstein_radius`` at the middle of
-        the priors, the source the first light profile of the farthest galaxy with light.
+        for any. The lens is the mass profile of ``galaxies`` with the largest ``einstein_radius``
+        at the middle of the priors, the source the first light profile of the farthest galaxy with
+        light.
 
     Raises
     ------
@@ -78,6 +79,7 @@ class Selection:
 
 def _lens_and_source(instance: Any) -> tuple[tuple, tuple]:
     """Paths of the main deflector and of the light of the farthest galaxy that has any."""
+    # The lens may be in a group: what stands in ``extra_galaxies`` is a neighbour.
     masses = [
         (path, mass)
         for path, mass in profiles_of(instance, al.mp.MassProfile)
@@ -91,6 +93,6 @@ def _lens_and_source(instance: Any) -> tuple[tuple, tuple]:
         for path, _ in profiles_of(instance, al.LightProfile)
         if path[: len(where)] == where
     ]
-    lens, _ = max(masses, key=lambda found: float(found[1].einstein_radius))
+    lens, _ = max(masses, key=lambda m: (m[0][0] == "galaxies", float(m[1].einstein_radius)))
     source, _ = max(lights, key=lambda found: found[1])
     return lens, source

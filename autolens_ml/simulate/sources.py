@@ -28,6 +28,7 @@ __all__ = [
     "from_fits_folder",
     "from_galsim_cosmos",
     "hubble_deep_field",
+    "library_from",
 ]
 
 # Width of a stamp in half-light radii.
@@ -340,6 +341,40 @@ def clumpy(n: int, size: int = 64, seed: int = 0) -> StampLibrary:
     grid = al.Grid2D.uniform(shape_native=(size, size), pixel_scales=1.0, over_sample_size=4)
     stamps = [_stamp_from(_clumpy_galaxy(grid, size / WIDTH, rng), size) for _ in range(n)]
     return StampLibrary.from_stamps(np.array(stamps), [f"clumpy_{seed}_{i}" for i in range(n)])
+
+
+# Galaxies of the library that is called "clumpy".
+_N_CLUMPY = 500
+_LIBRARIES = {"hubble-deep-field": hubble_deep_field, "clumpy": lambda: clumpy(_N_CLUMPY)}
+
+
+def library_from(name: str | Path) -> StampLibrary:
+    """A library by name, or from files.
+
+    Parameters
+    ----------
+    name
+        ``"hubble-deep-field"``; ``"clumpy"``, 500 irregular galaxies; a folder of FITS stamps; or
+        a ``.fits`` file, a catalogue in GalSim's format beside its files of images.
+
+    Raises
+    ------
+    OptionError
+        If it is none of these.
+    DataError
+        If the files cannot be read.
+    """
+    path = Path(name)
+    if str(name) in _LIBRARIES:
+        return _LIBRARIES[str(name)]()
+    if path.is_dir():
+        return from_fits_folder(path)
+    if path.suffix == ".fits":
+        return from_galsim_cosmos(path)
+    raise OptionError(
+        f"no source stamps {str(name)!r}: choose one of {', '.join(_LIBRARIES)}, or give a folder "
+        "of FITS stamps or a catalogue real_galaxy_catalog_*.fits"
+    )
 
 
 def _clumpy_galaxy(grid: al.Grid2D, radius: float, rng: np.random.Generator) -> np.ndarray:

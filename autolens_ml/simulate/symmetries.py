@@ -16,10 +16,9 @@ import autolens as al
 import numpy as np
 from autogalaxy.profiles.geometry_profiles import GeometryProfile
 
-from autolens_ml.latent import LatentSpace, indexed_paths
+from autolens_ml.latent import indexed_paths
 from autolens_ml.profiles.light import PixelLight
 from autolens_ml.simulate.forward import instance_at, profiles_of
-from autolens_ml.simulate.selection import Selection
 
 # Tuples (sine-like, cosine-like) by name, with the m of their angle; None: the profile has it.
 _TUPLES = {"centre": 1, "ell_comps": 2, "multipole_comps": None}
@@ -33,9 +32,6 @@ _PERIODS = {"position_angle": 180.0, "angle_pos": 180.0, "angle_binary": 360.0}
 _PICTURE_PERIOD = 360.0
 # Mass that is a map cannot be turned.
 _MAPS = (al.mp.InputDeflections, al.mp.InputPotential, al.mp.GaussianRandomField)
-_TOLERANCE = 1e-6
-# Draws on which symmetries of the priors, and of assertions, are tested.
-_N_DRAWS, _N_ASSERTED = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -89,30 +85,6 @@ def symmetries_of(model: Any) -> list[Symmetry]:
     return [symmetry for symmetry in found if symmetry is not None]
 
 
-def latent_symmetries_of(model: Any, symmetries: list[Symmetry]) -> list[Symmetry]:
-    """Those symmetries that also are symmetries of the prior: they act on latents by ``matrix``.
-
-    The prior is that of ``Population``: it has the model's assertions.
-    """
-    space = LatentSpace.from_model(model)
-    selection = Selection(model)
-    rng = np.random.default_rng(0)
-    z = rng.standard_normal((_N_DRAWS, space.dim))
-    physical = space.physical_from(z)
-    many = space.physical_from(rng.standard_normal((_N_ASSERTED, space.dim)))
-    scale = np.maximum(np.abs(physical).max(axis=0), _TOLERANCE)
-    kept = []
-    for symmetry in symmetries:
-        if symmetry.offset.any():
-            continue
-        expected = space.physical_from(z @ symmetry.matrix.T)
-        change = np.abs(symmetry.parameters_from(physical) - expected)
-        asserted = selection.accepts(symmetry.parameters_from(many)) == selection.accepts(many)
-        if np.all(change <= _TOLERANCE * scale) and asserted.all():
-            kept.append(symmetry)
-    return kept
-
-
 class _Directions:
     """What of a model has a direction on the sky.
 
@@ -126,7 +98,7 @@ class _Directions:
     angles : list
         Quantities [deg] and their periods.
     others : list
-        Free parameters that stay as they are.
+        Quantities that stay as they are.
     is_free : bool
         Whether any flip or turn can be a symmetry.
     """
@@ -135,6 +107,7 @@ class _Directions:
         self.dim = model.prior_count
         self.pairs: list[tuple[np.ndarray, np.ndarray, int]] = []
         self.angles: list[tuple[np.ndarray, float]] = []
+        self.others: list[np.ndarray] = []
         self.is_free = True
         self._columns = dict(indexed_paths(model))
         self._taken: set[tuple[str, ...]] = set()
@@ -145,7 +118,7 @@ class _Directions:
         )
         for (path, profile), (_, other) in zip(first, second, strict=True):
             self._take(tuple(str(part) for part in path), profile, other)
-        self.others = [
+        self.others += [
             np.eye(self.dim + 1)[column]
             for path, column in self._columns.items()
             if path not in self._taken
@@ -176,7 +149,9 @@ class _Directions:
                 self.angles.append((quantity(name), _PICTURE_PERIOD if is_picture else period))
         if _EVEN[0] in names:
             self.pairs.append((quantity(_EVEN[0], 1), quantity(_EVEN[0], 0), _EVEN[1]))
-            self.is_free &= not any(quantity(_ODD, i).any() for i in (0, 1))
+            odd = [quantity(_ODD, i) for i in (0, 1)]
+            self.others += odd
+            self.is_free &= not np.any(odd)
         self.is_free &= not isinstance(profile, _MAPS)
 
     def symmetry(self, flip: bool, turns: int) -> Symmetry | None:

@@ -135,20 +135,25 @@ class LensData(pl.LightningDataModule):
         n = min(options.validate_every, options.n_steps - epoch * options.validate_every)
         key = (self._preset.seed, epoch, self.trainer.global_rank)
         batches = _Batches(self._training, max(n, 1), options.batch_size, key)
-        return DataLoader(batches, batch_size=None)
+        return _loader(batches)
 
     def val_dataloader(self) -> DataLoader:
         """The validation set: the same noise at every look, and in every process."""
         size = self._preset.training.batch_size
         n = -(-len(self.validation.lenses) // size)
         batches = _Batches(self.validation, n, size, (self._preset.seed,), in_order=True)
-        return DataLoader(batches, batch_size=None)
+        return _loader(batches)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
         """Move a batch; Lightning does not know its class."""
         return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
+
+
+def _loader(batches: _Batches) -> DataLoader:
+    # The generator is not used, but without one torch's global stream would be.
+    return DataLoader(batches, batch_size=None, generator=torch.Generator())
 
 
 def lens_sets(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,8 +25,9 @@ from scipy.special import ndtr, ndtri
 
 from autolens_ml.exceptions import DataError, OptionError
 from autolens_ml.latent import LatentSpace, indexed_paths
-from autolens_ml.simulate.forward import CHUNK
-from autolens_ml.simulate.population import Population
+from autolens_ml.simulate.forward import CHUNK, instance_at, profiles_of
+from autolens_ml.simulate.population import Population, SimulatedLenses
+from autolens_ml.simulate.selection import Selection
 from autolens_ml.simulate.symmetries import Symmetry, symmetries_of
 
 # Radii of the circular masks that users draw, in units of half the image.
@@ -38,6 +39,8 @@ _HOLE_RADII = (0.03, 0.12)
 _LARGEST = 6.0e4
 # Where autofit looks for the galaxies of a lens.
 _GALAXIES = ("galaxies", "extra_galaxies", "scaling_galaxies")
+# Draws of the prior on which its symmetries are tested, and what differs between equals.
+_N_ASSERTED = 4096
 _TOLERANCE = 1e-6
 
 
@@ -170,8 +173,8 @@ def _opened(
     return maps
 
 
-def _stored(lenses: Any) -> dict[str, np.ndarray]:
-    """What is kept of ``SimulatedLenses``."""
+def _stored(lenses: SimulatedLenses) -> dict[str, np.ndarray]:
+    """What is kept of simulated lenses."""
     unit = lenses.population.instrument.background_noise_from(lenses.exposure_times)
     planes = lenses.planes / unit[:, None, None, None]
     for plane, column in leading_intensities(lenses.population).items():
@@ -203,16 +206,6 @@ def _plane_of(model: Any) -> dict[tuple[str, ...], int]:
     }
     order = sorted(set(redshifts.values()))
     return {path: order.index(redshift) for path, redshift in redshifts.items()}
-
-
-def _lights(component: Any) -> Iterator[Any]:
-    """The light profiles in a part of a model, free or fixed; those of a basis one by one."""
-    cls = component.cls if isinstance(component, af.Model) else type(component)
-    if issubclass(cls, al.LightProfile) and not hasattr(component, "profile_list"):
-        yield component
-    elif isinstance(component, af.AbstractPriorModel):
-        for _, part in component.items():
-            yield from _lights(part)
 
 
 class _Dimmer:
@@ -247,9 +240,18 @@ class _Dimmer:
         shift = lowest + (highest - lowest) * rng.random(len(unit))
         latents[:, self._columns] = ndtri(unit + shift[:, None] / self._widths)
 
+    def keeps(
+        self, z: np.ndarray, asserted: Selection, space: LatentSpace, rng: np.random.Generator
+    ) -> bool:
+        """Whether latents that satisfy the model's assertions still do when they are redrawn."""
+        z = z.copy()
+        self.redraw(z, rng)
+        return bool(asserted.accepts(space.physical_from(z)).all())
 
-def _dimmers_of(model: Any) -> list[_Dimmer]:
+
+def _dimmers_of(population: Population) -> list[_Dimmer]:
     """One for each plane whose light is proportional to intensities that are free to change."""
+    model = population.model
     plane_of = _plane_of(model)
     columns = {prior: i for i, prior in enumerate(model.priors_ordered_by_id)}
     owners: dict[int, set[Any]] = {}
@@ -257,28 +259,24 @@ def _dimmers_of(model: Any) -> list[_Dimmer]:
         # A parameter that is more than an intensity of one plane cannot be changed alone.
         owner = plane_of.get(path[:2]) if path[-1] == "intensity" else path
         owners.setdefault(column, set()).add(owner)
+    intensities: dict[int, set[Any]] = {}
+    for path, light in profiles_of(instance_at(model), al.LightProfile):
+        plane = plane_of[tuple(str(part) for part in path[:2])]
+        value = getattr(model.object_for_path(path), "intensity", None)
+        is_free = isinstance(value, af.Prior) and not isinstance(light, MassProfile)
+        intensities.setdefault(plane, set()).add(columns[value] if is_free else None)
     dimmers = []
-    for plane in sorted(set(plane_of.values())):
-        lights = [
-            light
-            for path, other in plane_of.items()
-            if other == plane
-            for light in _lights(model.object_for_path(path))
-        ]
-        priors = {light.intensity if _scales(light) else None for light in lights}
-        if not priors or any(p is None or owners[columns[p]] != {plane} for p in priors):
+    for plane, found in sorted(intensities.items()):
+        if None in found or any(owners[column] != {plane} for column in found):
             continue
-        ordered = sorted(priors, key=columns.__getitem__)
-        if len(ordered) == 1 or all(type(p) is af.LogUniformPrior for p in ordered):
-            dimmers.append(_Dimmer([columns[p] for p in ordered], ordered))
-    return dimmers
-
-
-def _scales(light: Any) -> bool:
-    """Whether a profile has a free intensity that nothing but its light depends on."""
-    if not isinstance(light, af.Model) or issubclass(light.cls, MassProfile):
-        return False
-    return isinstance(getattr(light, "intensity", None), af.Prior)
+        priors = [model.priors_ordered_by_id[column] for column in sorted(found)]
+        if len(found) == 1 or all(type(prior) is af.LogUniformPrior for prior in priors):
+            dimmers.append(_Dimmer(sorted(found), priors))
+    rng = np.random.default_rng(0)
+    asserted = Selection(model)
+    z = rng.standard_normal((_N_ASSERTED, population.space.dim))
+    z = z[asserted.accepts(population.space.physical_from(z))]
+    return [dimmer for dimmer in dimmers if dimmer.keeps(z, asserted, population.space, rng)]
 
 
 def symmetries_in_training(population: Population, columns: list[int]) -> list[Symmetry]:
@@ -292,10 +290,11 @@ def symmetries_in_training(population: Population, columns: list[int]) -> list[S
         Of the parameters that are asked for: on their latents, symmetries act by ``matrix``. An
         angle that is uniform over its whole period may turn if it is none of them.
     """
-    model = population.model
-    space = LatentSpace.from_model(model)
-    z = np.random.default_rng(0).standard_normal((16, space.dim))
+    model, space = population.model, population.space
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((_N_ASSERTED, space.dim))
     physical = space.physical_from(z)
+    asserted = Selection(model)
     scale = np.maximum(np.abs(physical).max(axis=0), _TOLERANCE)
     y, x = population.instrument.shape
     kept = []
@@ -305,10 +304,15 @@ def symmetries_in_training(population: Population, columns: list[int]) -> list[S
         same = np.all(np.abs(moved - expected) <= _TOLERANCE * scale, axis=0)
         for i in set(np.flatnonzero(symmetry.offset)) - set(columns):
             prior = model.priors_ordered_by_id[i]
-            same[i] = isinstance(prior, af.UniformPrior) and np.isclose(
+            same[i] = type(prior) is af.UniformPrior and np.isclose(
                 prior.upper_limit - prior.lower_limit, symmetry.periods[i]
             )
-        if same.all() and (x == y or symmetry.turns % 2 == 0):
+        fits = x == y or symmetry.turns % 2 == 0
+        if (
+            fits
+            and same.all()
+            and np.array_equal(asserted.accepts(moved), asserted.accepts(physical))
+        ):
             kept.append(symmetry)
     return kept
 
@@ -364,7 +368,7 @@ class Observer:
         population = lenses.population
         instrument = population.instrument
         self._leading = leading_intensities(population)
-        self._dimmers = _dimmers_of(population.model) if augment else []
+        self._dimmers = _dimmers_of(population) if augment else []
         self._symmetries = symmetries_in_training(population, columns) if augment else []
         self._pixel_scale = instrument.pixel_scale
         times = np.asarray(lenses.exposure_times, dtype=np.float64)

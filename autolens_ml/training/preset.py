@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -12,14 +14,22 @@ from typing import Any
 import autofit as af
 import yaml
 
-from autolens_ml.exceptions import OptionError
+from autolens_ml.exceptions import ModelError, OptionError
 from autolens_ml.simulate.description import model_from_description
 from autolens_ml.simulate.population import Population
-from autolens_ml.simulate.sources import StampLibrary, clumpy, from_fits_folder, hubble_deep_field
+from autolens_ml.simulate.sources import library_from
 
 _FOLDER = files("autolens_ml.training") / "presets"
-_N_CLUMPY = 500
-_LIBRARIES = {"hubble-deep-field": hubble_deep_field, "clumpy": lambda: clumpy(_N_CLUMPY)}
+# Of options that are shares.
+_LARGEST = {"warm_up": 1.0, "ema_decay": 1.0, "mask_share": 1.0}
+_KINDS: dict[str, tuple[type, str]] = {
+    "name": (str, "text"),
+    "description": (str, "text"),
+    "task": (str, "text"),
+    "population": (dict, "a mapping"),
+    "network": (dict, "a mapping"),
+    "targets": (list, "a list of paths, such as galaxies.lens.mass"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,11 +39,11 @@ class TrainingOptions:
     Attributes
     ----------
     n_lenses, n_validation : int
-        Lenses simulated to learn from, and to watch.
+        Lenses simulated to learn from, and to validate with.
     n_steps : int
         Optimiser steps; the learning rate falls to zero over them.
     batch_size : int
-        Lenses per step.
+        Lenses per step and device.
     learning_rate, weight_decay : float
         Of AdamW, the rate at its largest.
     warm_up : float
@@ -48,6 +58,11 @@ class TrainingOptions:
         Looks without a gain after which training ends.
     mask_share : float
         Share of lenses that are seen through a mask.
+
+    Raises
+    ------
+    OptionError
+        When one of them is not a number, or out of its range.
     """
 
     n_lenses: int = 150_000
@@ -65,12 +80,14 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-                raise OptionError(f"training: {entry.name} must be a number >= 0, not {value!r}")
-        for name in ("n_lenses", "n_validation", "n_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"training: {name} must be positive")
+            name, value = entry.name, getattr(self, entry.name)
+            if isinstance(entry.default, int):
+                if not _is_whole(value) or value < 1:
+                    raise OptionError(f"training: {name} must be a whole number > 0, not {value!r}")
+            # Written so that NaN fails.
+            elif not (_is_number(value) and 0.0 <= value <= _LARGEST.get(name, math.inf)):
+                largest = f" and <= {_LARGEST[name]:g}" if name in _LARGEST else ""
+                raise OptionError(f"training: {name} must be a number >= 0{largest}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,9 @@ class Preset:
 
     Attributes
     ----------
-    name, description : str
+    name : str
+        Of the preset and of its network: letters, digits, ``-`` and ``_``.
+    description : str
         For people.
     population : dict
         ``model`` (see ``simulate.description``), ``instrument``, ``max_source_offset``,
@@ -92,6 +111,13 @@ class Preset:
         How it is trained.
     seed : int
         Of simulation and training.
+    task : str
+        What the network is for.
+
+    Raises
+    ------
+    OptionError
+        When an entry is not of its type.
     """
 
     name: str
@@ -103,6 +129,16 @@ class Preset:
     seed: int = 1
     task: str = "lens-parameters"
 
+    def __post_init__(self) -> None:
+        for name, (kind, words) in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or not (value or name == "network"):
+                raise OptionError(f"preset: {name} must be {words}, not {value!r}")
+        if not all(isinstance(target, str) for target in self.targets):
+            raise OptionError(f"preset: targets must be paths, not {self.targets!r}")
+        if not _is_whole(self.seed) or self.seed < 0:
+            raise OptionError(f"preset: seed must be a whole number >= 0, not {self.seed!r}")
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "preset") -> Preset:
         """The preset that a mapping describes.
@@ -110,7 +146,7 @@ class Preset:
         Raises
         ------
         OptionError
-            When an entry is missing or unknown.
+            When an entry is missing, unknown or not of its type.
         """
         _check_names(values, cls, where)
         missing = [n for n in ("name", "description", "population", "targets") if n not in values]
@@ -121,8 +157,20 @@ class Preset:
         return cls(**{**values, "training": TrainingOptions(**training)})
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for YAML and JSON."""
+        """The entries, as `from_dict` takes them."""
         return asdict(self)
+
+    def changed(
+        self, n_steps: int | None = None, n_lenses: int | None = None, seed: int | None = None
+    ) -> Preset:
+        """The preset with other steps, training lenses or seed; ``None`` keeps its own."""
+        options = {"n_steps": n_steps, "n_lenses": n_lenses}
+        given = {name: value for name, value in options.items() if value is not None}
+        return replace(
+            self,
+            training=replace(self.training, **given),
+            seed=self.seed if seed is None else seed,
+        )
 
     def make_population(self) -> Population:
         """The population of the training lenses."""
@@ -138,39 +186,39 @@ def population_from(options: Mapping[str, Any]) -> Population:
     Raises
     ------
     OptionError
-        When an entry is missing or unknown.
+        When an entry is missing, unknown or not of its type.
+    ModelError
+        When the model cannot be made, or not be simulated.
     """
     known = ("model", "instrument", "max_source_offset", "noise_units", "stamps")
-    if unknown := sorted(set(options) - set(known)):
+    if unknown := sorted(str(name) for name in options if name not in known):
         raise OptionError(f"population: unknown {', '.join(unknown)}; known: {', '.join(known)}")
     if missing := [name for name in known[:2] if name not in options]:
         raise OptionError(f"population: needs {', '.join(missing)}")
     model = options["model"]
     if isinstance(model, Mapping):
         is_stored = isinstance(model.get("type"), str)
-        model = (
-            af.AbstractPriorModel.from_dict(model) if is_stored else model_from_description(model)
-        )
+        model = _model_from_dict(model) if is_stored else model_from_description(model)
     stamps = options.get("stamps") or {}
+    if not isinstance(stamps, Mapping):
+        raise OptionError(f"population: stamps must be libraries by path, not {stamps!r}")
     return Population(
         model,
         options["instrument"],
         max_source_offset=options.get("max_source_offset"),
         noise_units=options.get("noise_units", False),
-        stamps={path: _library_from(name) for path, name in stamps.items()},
+        stamps={path: library_from(name) for path, name in stamps.items()},
     )
 
 
-def _library_from(name: str) -> StampLibrary:
-    """A library of stamps by name, or the FITS stamps of a folder."""
-    if name in _LIBRARIES:
-        return _LIBRARIES[name]()
-    if not Path(name).is_dir():
-        raise OptionError(
-            f"no source stamps {name!r}: choose one of {', '.join(_LIBRARIES)}, or give a folder "
-            "of FITS stamps"
-        )
-    return from_fits_folder(name)
+def _model_from_dict(values: Mapping[str, Any]) -> Any:
+    try:
+        # autofit takes the dictionary apart that it reads.
+        return af.AbstractPriorModel.from_dict(deepcopy(values))
+    except Exception as error:  # autofit raises whatever the classes that it imports raise
+        raise ModelError(
+            f"population: model is not as af.Model.dict() gives it ({type(error).__name__})"
+        ) from error
 
 
 def presets() -> list[str]:
@@ -190,7 +238,11 @@ def preset_from(name_or_path: str | Path) -> Preset:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise OptionError(f"no preset file {path}")
-        text, where = path.read_text(), str(path)
+        where = str(path)
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(f"{where}: cannot be read as text") from error
     else:
         known = presets()
         if str(name_or_path) not in known:
@@ -204,7 +256,7 @@ def preset_from(name_or_path: str | Path) -> Preset:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise OptionError(f"{where}: not YAML ({error})") from error
+        raise OptionError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise OptionError(f"{where}: needs entries such as name and population")
     return Preset.from_dict(values, where)
@@ -214,8 +266,15 @@ def _check_names(values: Any, cls: type, where: str) -> None:
     if not isinstance(values, Mapping):
         raise OptionError(f"{where}: needs a mapping, not {values!r}")
     known = {entry.name for entry in fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
+    if unknown := sorted(str(name) for name in values if name not in known):
         raise OptionError(
             f"{where}: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

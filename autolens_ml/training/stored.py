@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import autofit as af
 
-from autolens_ml.exceptions import NetworkError
+from autolens_ml.exceptions import NetworkError, OptionError
 from autolens_ml.latent import LatentSpace, indexed_paths
 from autolens_ml.networks.checkpoint import Card, load_state
 from autolens_ml.networks.posterior import PosteriorNetwork
@@ -18,10 +20,11 @@ def network_from(card: Card) -> PosteriorNetwork:
     NetworkError
         When the weights are missing, altered or of another architecture.
     """
-    network = PosteriorNetwork(**card.architecture["config"])
+    state = load_state(card)
     try:
-        network.load_state_dict(load_state(card))
-    except RuntimeError as error:
+        network = PosteriorNetwork(**card.architecture["config"])
+        network.load_state_dict(state)
+    except (KeyError, TypeError, OptionError, RuntimeError) as error:
         raise NetworkError(
             f"{card.weights}: the weights do not fit the architecture of their card; reinstall "
             "autolens_ml or train the network again"
@@ -35,13 +38,18 @@ def space_from(card: Card) -> LatentSpace:
     Raises
     ------
     NetworkError
-        When the prior lacks one of them.
+        When the prior cannot be made, or lacks one of them.
     """
-    model = af.AbstractPriorModel.from_dict(card.outputs["prior"])
-    columns = {".".join(path): i for path, i in indexed_paths(model)}
-    priors = model.priors_ordered_by_id
-    names = card.outputs["parameters"]
     try:
-        return LatentSpace([priors[columns[name]] for name in names], names)
-    except KeyError as error:
-        raise NetworkError(f"{card.path}: its prior has no parameter {error}") from error
+        # autofit takes the dictionary apart that it reads.
+        model = af.AbstractPriorModel.from_dict(deepcopy(card.outputs["prior"]))
+        columns = {".".join(path): i for path, i in indexed_paths(model)}
+        names = list(card.outputs["parameters"])
+    except Exception as error:  # autofit raises whatever the classes that it imports raise
+        raise NetworkError(
+            f"{card.path}: its prior is no model that can be made here ({type(error).__name__})"
+        ) from error
+    if missing := [name for name in names if name not in columns]:
+        raise NetworkError(f"{card.path}: its prior has no parameter {', '.join(missing)}")
+    priors = model.priors_ordered_by_id
+    return LatentSpace([priors[columns[name]] for name in names], names)

@@ -35,6 +35,14 @@ from autolens_ml.training.preset import Preset
 
 _PACKAGES = ("autolens", "autofit", "jax", "torch", "lightning", "numpy")
 _FEATURE_BATCH = 64
+# Warnings of what is done on purpose here (batches are made on the fly, in this process), or is
+# Lightning's own affair.
+_NO_CONCERN = (
+    ".*IterableDataset.*",
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*LeafSpec.*",
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,12 @@ def train(
         When the sets in the folder are damaged.
     """
     hardware = hardware or Hardware()
+    population = preset.make_population()
+    targets = target_columns(population.model, preset.targets)
+    network = _network_from(preset, population, len(targets))
+    fields = _card_fields(preset, population, targets, network)
+    # What cannot be stored in the end is better refused now.
+    Card.from_dict({**fields, "sha256": "0" * 64, "format": FORMAT})
     if rank_zero_only.rank == 0:
         _claim(folder, preset)
     else:
@@ -108,12 +122,6 @@ def train(
     if card := _finished(preset, folder):
         say(f"{card.path} is trained already")
         return card
-    population = preset.make_population()
-    targets = target_columns(population.model, preset.targets)
-    network = _network_from(preset, population, len(targets))
-    fields = _card_fields(preset, population, targets, network)
-    # What cannot be stored in the end is better refused now.
-    Card.from_dict({**fields, "sha256": "0" * 64, "format": FORMAT})
     data = LensData(preset, population, list(targets.values()), folder, say)
     progress = _Progress(preset.training.n_steps, say)
     looks = _Looks(folder / "checkpoints", preset.training.patience)
@@ -174,15 +182,15 @@ def _network_from(preset: Preset, population: Population, dim: int) -> Posterior
         try:
             network = PosteriorNetwork(dim=dim, **preset.network)
         except TypeError as error:
-            raise OptionError(f"preset {preset.name}: network: {error}") from error
+            raise OptionError(f"network: {error}") from error
     blank = torch.ones(1, *population.instrument.shape)
     try:
         with torch.no_grad():
             network(blank, blank, blank, torch.ones(1))
     except RuntimeError as error:
+        y, x = population.instrument.shape
         raise OptionError(
-            f"preset {preset.name}: the network cannot take images of "
-            f"{population.instrument.shape} pixels: its fold must divide both sides"
+            f"network: fold must divide both sides of the images, which have {y} x {x} pixels"
         ) from error
     return network
 
@@ -273,16 +281,20 @@ class _Looks(Checkpoint):
         self._in_vain = 0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        trainer.should_stop = self._in_vain >= self._patience
+        if self._in_vain >= self._patience:
+            trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if "validation_loss" not in trainer.callback_metrics:
+            return  # resumed at the end of an epoch, whose look is the one that was saved
         loss = float(trainer.callback_metrics["validation_loss"])
         self._in_vain += 1
         if loss < self._least:
             self._least, self._in_vain = loss, 0
             self._save(trainer, self.best)
         self._save(trainer, self.last)
-        trainer.should_stop = self._in_vain >= self._patience or not math.isfinite(loss)
+        if self._in_vain >= self._patience or not math.isfinite(loss):
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         return {"least": self._least, "in_vain": self._in_vain}
@@ -339,6 +351,8 @@ def _quiet_lightning() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
+        for message in _NO_CONCERN:
+            warnings.filterwarnings("ignore", message=message)
         try:
             for logger in loggers:
                 logger.setLevel(logging.WARNING)

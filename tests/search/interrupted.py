@@ -63,12 +63,19 @@ def main() -> None:
     parser.add_argument("--dies-at-likelihood", type=int)
     parser.add_argument("--dies-at-checkpoint", type=int)
     parser.add_argument("--before", action="store_true")
+    parser.add_argument("--network", type=Path)
     arguments = parser.parse_args()
     conf.instance.output_path = str(arguments.folder)
     if arguments.dies_at_checkpoint:
         die_at_checkpoint(arguments.dies_at_checkpoint, before=arguments.before)
     analysis = Mortal(dies_at=arguments.dies_at_likelihood, use_jax=arguments.use_jax)
-    search = aml.CNN(name="fit", **SETTINGS)
+    settings = dict(SETTINGS)
+    if arguments.network:
+        from tests.search import observed  # PyAutoLens: only where there is an image
+
+        settings["network"] = arguments.network
+        analysis.dataset = observed.image()
+    search = aml.CNN(name="fit", **settings)
     samples = search.fit(model=targets.model(), analysis=analysis).samples
     np.savez(
         arguments.folder / "samples.npz",

@@ -26,7 +26,7 @@ from tests.search import targets
 ROOT = Path(__file__).resolve().parents[2]
 
 # Changing it moves the output folder of every fit that users already have.
-DEFAULT_IDENTIFIER = "c648b6dce54d4c999132049d5619abed"
+DEFAULT_IDENTIFIER = "2951032f31755e624ee64e99bcf53fce"
 
 SETTINGS = {"network": None, "n_effective": 200, "n_draws": 64, "n_polish": 2, "seed": 1}
 
@@ -160,7 +160,15 @@ def test_default_identifier():
 
 
 @pytest.mark.parametrize(
-    "change", [{"n_effective": 500}, {"n_draws": 32}, {"n_polish": 1}, {"seed": 7}]
+    "change",
+    [
+        {"n_effective": 500},
+        {"n_draws": 32},
+        {"n_polish": 1},
+        {"seed": 7},
+        {"network": None},
+        {"correct": False},
+    ],
 )
 def test_settings_that_change_the_result_change_the_folder(change):
     assert str(Identifier(aml.CNN(**change))) != str(Identifier(aml.CNN()))

@@ -1,0 +1,63 @@
+"""Backbones: what holds for images of every size."""
+
+import pytest
+import torch
+
+from autolens_ml.networks.backbones import ResNet
+
+
+def backbone(**options) -> ResNet:
+    """With weights that are nowhere zero, as after training."""
+    torch.manual_seed(0)
+    network = ResNet(2, 1, **{"widths": (8, 16), "depths": (1, 2), "n_features": 12, **options})
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (64, 64), (66, 66), (72, 96), (80, 80), (192, 192)])
+@pytest.mark.parametrize("widths", [(8,), (8, 8, 8, 8)])
+def test_images_of_any_even_size(shape, widths):
+    network = backbone(widths=widths, depths=[1] * len(widths))
+    features = network(torch.randn(3, 2, *shape), torch.randn(3, 1))
+    assert features.shape == (3, 12) and features.isfinite().all()
+
+
+def test_fold_of_three():
+    assert backbone(fold=3)(torch.randn(1, 2, 96, 96), torch.zeros(1, 1)).shape == (1, 12)
+
+
+def test_every_parameter_learns():
+    network = backbone()
+    network(torch.randn(4, 2, 16, 16), torch.randn(4, 1)).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_blocks_start_as_their_skip_connection():
+    torch.manual_seed(0)
+    block = ResNet(2, 1, widths=(8, 16), depths=(1, 1)).blocks[1]
+    x = torch.randn(2, 8, 7, 7)
+    out = block(x, torch.randn(2, 1))
+    assert torch.equal(out, block.skip(x)) and out.shape == (2, 16, 4, 4)
+
+
+def test_scalars_and_positions_matter():
+    network = backbone()
+    image = torch.zeros(1, 2, 16, 16)
+    image[..., 4, 4] = 1.0
+    scalar = torch.zeros(1, 1)
+    features = network(image, scalar)
+    assert not torch.allclose(features, network(image, scalar + 1.0), atol=1e-3)
+    # By half a map of positions, and by one pixel.
+    for shift in ((8, 8), (0, 1)):
+        moved = network(torch.roll(image, shift, dims=(-2, -1)), scalar)
+        assert not torch.allclose(features, moved, atol=1e-4)
+
+
+def test_images_do_not_see_each_other():
+    network = backbone()
+    images, scalars = torch.randn(5, 2, 16, 16), torch.randn(5, 1)
+    alone = torch.cat([network(images[i : i + 1], scalars[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(network(images, scalars), alone)
