@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from autolens_ml.networks.posterior import PosteriorNetwork
 from autolens_ml.simulate.population import Population
-from autolens_ml.training.lens_set import Batch, LensSet, Observer
+from autolens_ml.training.lens_set import Batch, LensSet, Observer, Shares
 from autolens_ml.training.preset import Preset, TrainingOptions
 
 _SEEDS_PER_PRESET = 10
@@ -125,9 +125,15 @@ class LensData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open the sets."""
         sets = lens_sets(self._preset, self._population, self._folder)
-        share = self._preset.training.mask_share
-        self._training = Observer(sets["training"], self._columns, share)
-        self.validation = Observer(sets["validation"], self._columns, share, augment=False)
+        options = self._preset.training
+        shares = Shares(
+            masked=options.mask_share,
+            uneven_depth=options.uneven_depth_share,
+            resampled=options.resampled_share,
+            photon_spread=options.photon_spread,
+        )
+        self._training = Observer(sets["training"], self._columns, shares)
+        self.validation = Observer(sets["validation"], self._columns, shares, augment=False)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of one epoch."""

@@ -112,7 +112,7 @@ def evaluate(
             Path(folder),
             lambda done, n: say(f"simulating test lenses: {done:,} of {n:,}"),
         )
-        observer = Observer(lenses, columns, mask_share=0.0, augment=False)
+        observer = Observer(lenses, columns, augment=False)
         for i in range(0, n, _BATCH):
             batch = observer.batch_from(np.arange(i, min(i + _BATCH, n)), rng)
             draws = network(*batch.inputs).sample(_N_DRAWS, generator).transpose(0, 1)

@@ -29,6 +29,7 @@ from autolens_ml.simulate.forward import CHUNK, instance_at, profiles_of
 from autolens_ml.simulate.population import Population, SimulatedLenses
 from autolens_ml.simulate.selection import Selection
 from autolens_ml.simulate.symmetries import Symmetry, symmetries_of
+from autolens_ml.training.degradation import depths, resampled
 
 # Radii of the circular masks that users draw, in units of half the image.
 _MASK_RADII = (0.6, 1.3)
@@ -39,6 +40,8 @@ _HOLE_RADII = (0.03, 0.12)
 _LARGEST = 6.0e4
 # Where autofit looks for the galaxies of a lens.
 _GALAXIES = ("galaxies", "extra_galaxies", "scaling_galaxies")
+# Rounding must not take latents to infinity.
+_UNIT_MARGIN = 1e-12
 # Draws of the prior on which its symmetries are tested, and what differs between equals.
 _N_ASSERTED = 4096
 _TOLERANCE = 1e-6
@@ -238,7 +241,8 @@ class _Dimmer:
         lowest = np.max(-unit * self._widths, axis=1)
         highest = np.min((1.0 - unit) * self._widths, axis=1)
         shift = lowest + (highest - lowest) * rng.random(len(unit))
-        latents[:, self._columns] = ndtri(unit + shift[:, None] / self._widths)
+        moved = unit + shift[:, None] / self._widths
+        latents[:, self._columns] = ndtri(np.clip(moved, _UNIT_MARGIN, 1.0 - _UNIT_MARGIN))
 
     def keeps(
         self, z: np.ndarray, asserted: Selection, space: LatentSpace, rng: np.random.Generator
@@ -343,6 +347,25 @@ class Batch:
         return self.images, self.noise, self.mask, self.psf_width
 
 
+@dataclass(frozen=True)
+class Shares:
+    """How often training images have what real ones have.
+
+    Attributes
+    ----------
+    masked, uneven_depth, resampled : float
+        Shares of lenses that are seen through a mask, have patches of missing exposures, and
+        correlated noise.
+    photon_spread : float
+        Largest factor, either way, by which the photon noise differs from the instrument's.
+    """
+
+    masked: float = 0.0
+    uneven_depth: float = 0.0
+    resampled: float = 0.0
+    photon_spread: float = 1.0
+
+
 class Observer:
     """Makes batches of a set: new brightness, orientation, mask and noise every time.
 
@@ -352,19 +375,23 @@ class Observer:
         What is observed.
     columns
         Of the latents that the network estimates.
-    mask_share
-        Share of lenses seen through a mask.
+    shares
+        Shares of lenses that are seen through a mask and so on; by default none is.
     augment
         Whether brightness and orientation are drawn anew; the lenses as they were simulated
         otherwise.
     """
 
     def __init__(
-        self, lenses: LensSet, columns: list[int], mask_share: float, augment: bool = True
+        self,
+        lenses: LensSet,
+        columns: list[int],
+        shares: Shares | None = None,
+        augment: bool = True,
     ) -> None:
         self.lenses = lenses
         self.columns = columns
-        self.mask_share = mask_share
+        self.shares = shares or Shares()
         population = lenses.population
         instrument = population.instrument
         self._leading = leading_intensities(population)
@@ -396,10 +423,15 @@ class Observer:
             images = torch.flip(images, (-2,)) if symmetry.flip else images
             images = torch.rot90(images, symmetry.turns, (-2, -1))
             latents = latents @ symmetry.matrix.T
-        photons = torch.from_numpy(self._photon_noise[rows]).float()[:, None, None]
+        shares, shape = self.shares, self._radii.shape
+        log_spread = np.log(shares.photon_spread)
+        spread = np.exp(rng.uniform(-log_spread, log_spread, size=len(rows)))
+        photons = torch.from_numpy(self._photon_noise[rows] * spread).float()[:, None, None]
         noise = torch.sqrt(1.0 + photons * images.clamp(min=0.0))
+        noise = noise * depths(len(rows), shape, shares.uneven_depth, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        images = images + noise * torch.randn(images.shape, generator=generator)
+        white = torch.randn(images.shape, generator=generator)
+        images = images + noise * resampled(white, shares.resampled, rng)
         return Batch(
             images=images,
             noise=noise,
@@ -412,7 +444,7 @@ class Observer:
         """Circles, some with holes, for a share of the lenses; all pixels for the others."""
         masks = np.ones((n, *self._radii.shape), dtype=np.float32)
         half = 0.5 * min(self._radii.shape)
-        for i in np.flatnonzero(rng.random(n) < self.mask_share):
+        for i in np.flatnonzero(rng.random(n) < self.shares.masked):
             masks[i] = self._radii < half * rng.uniform(*_MASK_RADII)
             for _ in range(rng.integers(_MAX_HOLES + 1)):
                 row, column = rng.uniform(-half, half, size=2)

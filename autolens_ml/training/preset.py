@@ -21,7 +21,13 @@ from autolens_ml.simulate.sources import library_from
 
 _FOLDER = files("autolens_ml.training") / "presets"
 # Of options that are shares.
-_LARGEST = {"warm_up": 1.0, "ema_decay": 1.0, "mask_share": 1.0}
+_LARGEST = {
+    "warm_up": 1.0,
+    "ema_decay": 1.0,
+    "mask_share": 1.0,
+    "uneven_depth_share": 1.0,
+    "resampled_share": 1.0,
+}
 _KINDS: dict[str, tuple[type, str]] = {
     "name": (str, "text"),
     "description": (str, "text"),
@@ -56,8 +62,11 @@ class TrainingOptions:
         Steps between looks at the validation set.
     patience : int
         Looks without a gain after which training ends.
-    mask_share : float
-        Share of lenses that are seen through a mask.
+    mask_share, uneven_depth_share, resampled_share : float
+        Shares of lenses that are seen through a mask, have patches of missing exposures, and
+        noise correlated by resampling.
+    photon_spread : float
+        Largest factor, either way, by which the photon noise differs from the instrument's.
 
     Raises
     ------
@@ -77,6 +86,9 @@ class TrainingOptions:
     validate_every: int = 500
     patience: int = 20
     mask_share: float = 0.5
+    uneven_depth_share: float = 0.3
+    resampled_share: float = 0.5
+    photon_spread: float = 4.0
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -111,6 +123,8 @@ class Preset:
         How it is trained.
     seed : int
         Of simulation and training.
+    initial : str or None
+        A network, by name or path, whose weights training starts from.
     task : str
         What the network is for.
 
@@ -127,6 +141,7 @@ class Preset:
     network: dict[str, Any] = field(default_factory=dict)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     seed: int = 1
+    initial: str | None = None
     task: str = "lens-parameters"
 
     def __post_init__(self) -> None:

@@ -113,6 +113,10 @@ def train(
     targets = target_columns(population.model, preset.targets)
     network = _network_from(preset, population, len(targets))
     fields = _card_fields(preset, population, targets, network)
+    if preset.initial is not None:
+        initial = find_card(preset.initial, preset.task)
+        _start_from(initial, network)
+        fields["training"]["initial"] = {**initial.training, "sha256": initial.sha256}
     # What cannot be stored in the end is better refused now.
     Card.from_dict({**fields, "sha256": "0" * 64, "format": FORMAT})
     if rank_zero_only.rank == 0:
@@ -193,6 +197,17 @@ def _network_from(preset: Preset, population: Population, dim: int) -> Posterior
             f"network: fold must divide both sides of the images, which have {y} x {x} pixels"
         ) from error
     return network
+
+
+def _start_from(card: Card, network: PosteriorNetwork) -> None:
+    """Give a network the weights of a stored one."""
+    try:
+        network.load_state_dict(load_state(card))
+    except RuntimeError as error:
+        raise OptionError(
+            f"initial: the weights of {card.name} do not fit this preset's network: its network "
+            "section and targets must be the same"
+        ) from error
 
 
 def _trainer(

@@ -15,6 +15,7 @@ from autolens_ml.simulate.population import Population, simulate
 from autolens_ml.training.lens_set import (
     LensSet,
     Observer,
+    Shares,
     _dimmers_of,
     leading_intensities,
     symmetries_in_training,
@@ -90,7 +91,7 @@ def test_what_is_stored_is_what_is_simulated(population, lenses):
     np.testing.assert_array_equal(lenses.latents, simulated.latents.astype(np.float32))
     np.testing.assert_array_equal(lenses.psf_fwhm, simulated.psf_fwhm.astype(np.float32))
     rows = np.arange(N)
-    batch = Observer(lenses, [0], 0.0, augment=False).batch_from(rows, np.random.default_rng(0))
+    batch = Observer(lenses, [0], augment=False).batch_from(rows, np.random.default_rng(0))
     unit = population.instrument.background_noise_from(simulated.exposure_times)[:, None, None]
     assert_same_images(clean_images(batch, lenses, rows), simulated.images / unit)
     np.testing.assert_allclose(batch.noise, simulated.noise_maps / unit, rtol=1e-3)
@@ -108,7 +109,7 @@ def test_intensities_of_any_unit(tmp_path):
     )
     lenses = LensSet.simulated(population, N, 3, tmp_path)
     rows = np.arange(N)
-    observer = Observer(lenses, every_column(population), 0.0)
+    observer = Observer(lenses, every_column(population))
     batch = observer.batch_from(rows, np.random.default_rng(0))
     times = lenses.exposure_times
     unit = population.instrument.background_noise_from(times)[:, None, None]
@@ -120,7 +121,7 @@ def test_intensities_of_any_unit(tmp_path):
 def test_seen_anew_is_simulated_anew(population, lenses, seed):
     """Brightness, flips and turns: images and parameters change together, exactly."""
     rows = np.arange(0, N, 2)
-    observer = Observer(lenses, every_column(population), 0.0)
+    observer = Observer(lenses, every_column(population))
     batch = observer.batch_from(rows, np.random.default_rng(seed))
     latents = batch.latents.double().numpy()
     assert not np.allclose(latents, lenses.latents[rows])
@@ -129,7 +130,7 @@ def test_seen_anew_is_simulated_anew(population, lenses, seed):
 
 
 def test_all_flips_and_turns_are_seen(population, lenses):
-    observer = Observer(lenses, every_column(population), 0.0)
+    observer = Observer(lenses, every_column(population))
     rng = np.random.default_rng(0)
     rows = np.array([5])
     centres = {
@@ -236,7 +237,7 @@ def test_pictures_turn_where_their_angle_is_not_asked_for():
 
 
 def test_noise(lenses):
-    observer = Observer(lenses, [0], 0.0, augment=False)
+    observer = Observer(lenses, [0], augment=False)
     rows = np.arange(N)
     rng = np.random.default_rng(5)
     first, second = observer.batch_from(rows, rng), observer.batch_from(rows, rng)
@@ -253,7 +254,7 @@ def test_noise(lenses):
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_masks(lenses, share):
-    observer = Observer(lenses, [0], share)
+    observer = Observer(lenses, [0], Shares(masked=share))
     rng = np.random.default_rng(0)
     masks = np.concatenate([observer.batch_from(np.arange(N), rng).mask for _ in range(8)])
     assert set(np.unique(masks)) <= {0.0, 1.0}
