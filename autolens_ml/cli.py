@@ -164,6 +164,106 @@ def networks(
     Console().print(cards_table(found) if card is None else card_text(card), crop=False)
 
 
+@app.command(epilog="Example: `autolens-ml simulate euclid-sie -n 1000 --output set.h5`")
+def simulate(
+    model: Annotated[
+        str,
+        typer.Argument(help="A preset, by name or YAML file, MODEL.json or script.py:function."),
+    ],
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Lenses.")] = 1000,
+    output: Annotated[
+        Path, typer.Option(help="An HDF5 file, or a folder for one folder of FITS per lens.")
+    ] = Path("lenses.h5"),
+    format: Annotated[
+        str | None, typer.Option(help="hdf5 or fits; by default as the output's name says.")
+    ] = None,
+    instrument: Annotated[
+        str | None, typer.Option(help="e.g. euclid-vis; by default that of the preset.")
+    ] = None,
+    planes: Annotated[
+        bool, typer.Option("--planes", help="Store noise-free images of every plane as well.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Lens i depends on it and on i alone.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Simulate a population of lenses into files; a call that was interrupted goes on."""
+    with _session() as say:
+        from autolens_ml.applications.simulate import simulate_set
+
+        report = simulate_set(
+            model,
+            n,
+            output,
+            format=format,
+            instrument=instrument,
+            seed=seed,
+            planes=planes,
+            progress=say,
+        )
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        Console().print(str(report), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: `autolens-ml train euclid-sie --output training/euclid-sie`")
+def train(
+    preset: Annotated[
+        str | None, typer.Argument(help="A shipped preset by name, or a YAML file.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Instead of a preset: MODEL.json or script.py:function.")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="With --model: FITS file of data as the network will see.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the training; by default training/NAME.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
+    lenses: Annotated[
+        int | None, typer.Option(min=1, help="Training lenses, instead of the preset's.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
+    devices: Annotated[str, typer.Option(help="How many, or auto.")] = "auto",
+    nodes: Annotated[int, typer.Option(min=1, help="Computers.")] = 1,
+    precision: Annotated[str, typer.Option(help="bf16-mixed, 16-mixed or 32-true.")] = "bf16-mixed",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="TensorBoard logs beside the CSV file.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Instead of the preset's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a network by preset, or for your own model and data; the same command resumes."""
+    with _session() as say:
+        from autolens_ml.applications.training import requested_preset
+        from autolens_ml.training.train import Hardware
+        from autolens_ml.training.train import train as run
+
+        wanted = requested_preset(preset, model, like).changed(steps, lenses, seed)
+        card = run(
+            wanted,
+            output or Path("training") / wanted.name,
+            Hardware(
+                accelerator=accelerator,
+                devices=int(devices) if devices.isdigit() else devices,
+                nodes=nodes,
+                precision=precision,
+                tensorboard=tensorboard,
+            ),
+            say,
+        )
+    if as_json:
+        print(json.dumps(card.as_dict(), indent=2))
+        return
+    Console().print(f"trained {card.name}: {card.path}", soft_wrap=True, highlight=False)
+    Console().print(
+        f"measure it with: autolens-ml evaluate {card.path} --update-card",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
 @app.command(epilog="Example: `autolens-ml evaluate euclid-sie --n 4000 --output evaluation`")
 def evaluate(
     network: Annotated[

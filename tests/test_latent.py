@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from autolens_ml.latent import LatentSpace, blocks_of
 from autolens_ml.inference.target import Target
+from autolens_ml.latent import LatentSpace, blocks_of
 
 PRIORS = {
     "uniform": lambda: af.UniformPrior(-1.0, 3.0),

@@ -100,6 +100,8 @@ class TrainingOptions:
             elif not (_is_number(value) and 0.0 <= value <= _LARGEST.get(name, math.inf)):
                 largest = f" and <= {_LARGEST[name]:g}" if name in _LARGEST else ""
                 raise OptionError(f"training: {name} must be a number >= 0{largest}, not {value!r}")
+        if self.photon_spread < 1.0:
+            raise OptionError(f"training: photon_spread must be >= 1, not {self.photon_spread!r}")
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ class Preset:
                 raise OptionError(f"preset: {name} must be {words}, not {value!r}")
         if not all(isinstance(target, str) for target in self.targets):
             raise OptionError(f"preset: targets must be paths, not {self.targets!r}")
+        if not isinstance(self.initial, str | None):
+            raise OptionError(f"preset: initial must name a network, not {self.initial!r}")
         if not _is_whole(self.seed) or self.seed < 0:
             raise OptionError(f"preset: seed must be a whole number >= 0, not {self.seed!r}")
 

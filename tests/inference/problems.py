@@ -10,9 +10,9 @@ from scipy.integrate import quad
 from scipy.special import gammaln, ndtr
 
 from autolens_ml.inference.engine import Engine
-from autolens_ml.latent import LatentSpace
 from autolens_ml.inference.state import Settings, State, Summary
 from autolens_ml.inference.target import Target
+from autolens_ml.latent import LatentSpace
 
 LN_2PI = np.log(2.0 * np.pi)
 

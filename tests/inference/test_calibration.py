@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from autolens_ml.inference.importance import Status
-from autolens_ml.latent import LatentSpace
 from autolens_ml.inference.target import Target
+from autolens_ml.latent import LatentSpace
 from tests.inference import problems
 
 N_REPEATS = 200

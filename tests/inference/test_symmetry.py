@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from autolens_ml.inference.importance import Status
-from autolens_ml.latent import LatentSpace, blocks_of
 from autolens_ml.inference.mixture import StudentMixture
 from autolens_ml.inference.symmetry import Proposal, candidate_exchanges, confirmed_relabellings
 from autolens_ml.inference.target import Target
+from autolens_ml.latent import LatentSpace, blocks_of
 from tests.inference import problems
 
 X = np.linspace(-3.0, 3.0, 40)

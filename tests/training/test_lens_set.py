@@ -252,6 +252,47 @@ def test_noise(lenses):
     assert first.noise.min() >= 1.0 and first.noise.max() > 2.0
 
 
+def test_photon_noise_of_any_gain(lenses):
+    """Its variance differs by up to the spread, either way and log-uniformly."""
+    rows, spread = np.arange(N), 4.0
+    observer = Observer(lenses, [0], Shares(photon_spread=spread), augment=False)
+    bright = Observer(lenses, [0], augment=False).batch_from(rows, np.random.default_rng(0)).noise
+    noise = observer.batch_from(rows, np.random.default_rng(0)).noise
+    ratios = ((noise**2 - 1.0).sum((1, 2)) / (bright**2 - 1.0).sum((1, 2))).log().numpy()
+    assert (
+        stats.kstest(ratios, stats.uniform(-np.log(spread), 2 * np.log(spread)).cdf).pvalue > 0.01
+    )
+
+
+def test_uneven_depth(lenses):
+    rows = np.arange(N)
+    observer = Observer(lenses, [0], Shares(uneven_depth=0.5), augment=False)
+    even = Observer(lenses, [0], augment=False).batch_from(rows, np.random.default_rng(0)).noise
+    batch = observer.batch_from(rows, np.random.default_rng(0))
+    factors = (batch.noise / even).numpy()
+    uneven = factors.max(axis=(1, 2)) > 1.0 + 1e-6
+    assert 0.3 < uneven.mean() < 0.7 and factors.min() > 1.0 - 1e-6 and factors.max() < 4.0 + 1e-5
+    # The noise is what its map says.
+    drawn = (batch.images.numpy() - clean_images(batch, lenses, rows)) / batch.noise.numpy()
+    assert stats.kstest(drawn[~uneven].ravel(), "norm").pvalue > 1e-3
+
+
+def test_noise_of_resampled_images(lenses):
+    rows = np.arange(N)
+    observer = Observer(lenses, [0], Shares(resampled=1.0), augment=False)
+    rng = np.random.default_rng(0)
+    batches = [observer.batch_from(rows, rng) for _ in range(20)]
+    clean = clean_images(batches[0], lenses, rows)
+    drawn = np.stack([(b.images.numpy() - clean) / b.noise.numpy() for b in batches])
+    # With shifts a uniform from 0 to 1/2, the mean of (1 - a)^2 + a^2 is 2/3 along each axis.
+    assert np.var(drawn) == pytest.approx(4.0 / 9.0, rel=0.05)
+    # And that of a (1 - a), the covariance of neighbours, 1/6.
+    for axis in (-2, -1):
+        neighbours = np.mean(drawn * np.roll(drawn, 1, axis=axis))
+        assert neighbours == pytest.approx(1.0 / 6.0 * 2.0 / 3.0, rel=0.1)
+    assert abs(np.mean(drawn * np.roll(drawn, 3, axis=-1))) < 0.01
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_masks(lenses, share):
     observer = Observer(lenses, [0], Shares(masked=share))

@@ -90,6 +90,7 @@ def test_bad_files(content, match, tmp_path):
         ({"training": {"steps": 1}}, "training: unknown steps; known: .*n_steps"),
         ({"seed": -1}, "seed must be a whole number >= 0, not -1"),
         ({"seed": True}, "seed must be a whole number"),
+        ({"initial": ["euclid-sie"]}, "initial must name a network"),
     ],
 )
 def test_bad_entries(changes, match):
@@ -111,6 +112,8 @@ def test_bad_entries(changes, match):
         ("mask_share", 1.5),
         ("ema_decay", 1.1),
         ("warm_up", 2),
+        ("photon_spread", 0.5),
+        ("resampled_share", 1.1),
     ],
 )
 def test_bad_training_options(name, value):
@@ -131,7 +134,7 @@ def test_training_options_are_numbers_of_their_kind():
         ({"instrument": {**INSTRUMENT, "depth": 3}}, "depth"),
         ({"stamps": ["hubble-deep-field"]}, "stamps must be libraries by path"),
         ({"stamps": {"galaxies.source.bulge": "no-such-folder"}}, "no-such-folder"),
-        ({"model": {"type": "model", "class_path": "no.Such", "arguments": {}}}, "af.Model.dict"),
+        ({"model": {"type": "model", "arguments": {}}}, "af.Model.dict"),
         ({"model": {"lens": {**LENS, "bulge": {"class": "al.lp.Sérsic"}}}}, "Sérsic"),
         ({"model": 3}, "galaxies"),
     ],

@@ -251,6 +251,7 @@ def test_other_presets_are_refused(whole, folder):
         ({"network": {"head": "spline"}}, OptionError, "head 'spline'"),
         ({"network": {"dim": 3}}, OptionError, "network:.*'dim'"),
         ({"network": {"backbone_options": {"fold": 3}}}, OptionError, "fold must divide.*16 x 16"),
+        ({"initial": "no-such-network"}, NetworkError, "no network 'no-such-network'"),
         ({"name": "two words"}, NetworkError, "card.name"),
         ({"description": "two\nlines"}, NetworkError, "card.description"),
     ],
@@ -294,6 +295,22 @@ def test_a_loss_that_is_never_finite(folder):
     with pytest.raises(OptionError, match="never finite; set a lower learning_rate"):
         trained(folder, made)
     assert not (folder / "small.json").exists()
+
+
+def test_trained_further(whole, folder, tmp_path):
+    """From the weights of another network, of the same architecture."""
+    first = trained(whole)
+    made = preset(
+        name="further", initial=str(first.path), training={"n_steps": 1, "learning_rate": 0.0}
+    )
+    card = trained(folder, made)
+    state, expected = load_state(card), load_state(first)
+    weights = [name for name in state if not name.startswith(("feature", "typical"))]
+    assert all(torch.equal(state[name], expected[name]) for name in weights)
+    assert card.training["initial"]["sha256"] == first.sha256
+    wider = replace(made, network={**made.network, "head_options": {"n_components": 3}})
+    with pytest.raises(OptionError, match="weights of small do not fit"):
+        trained(tmp_path / "wider", wider)
 
 
 def test_patience(folder):
