@@ -74,7 +74,19 @@ def fitted(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["fit"], ["demo"], ["search-manifest"], ["benchmark"], ["benchmark", "search"]]
+    "command",
+    [
+        [],
+        ["fit"],
+        ["demo"],
+        ["simulate"],
+        ["train"],
+        ["evaluate"],
+        ["networks"],
+        ["search-manifest"],
+        ["benchmark"],
+        ["benchmark", "search"],
+    ],
 )
 def test_help_has_an_example(command):
     result = runner.invoke(app, [*command, "--help"])
@@ -225,3 +237,43 @@ def test_manifest_is_json():
     result = runner.invoke(app, ["search-manifest"])
     assert result.exit_code == 0, result.output
     assert "CNN" in json.dumps(json.loads(result.stdout))
+
+
+def test_networks_are_listed_and_shown():
+    listed = runner.invoke(app, ["networks"])
+    assert listed.exit_code == 0, listed.output
+    assert "euclid-sie" in listed.stdout
+    shown = runner.invoke(app, ["networks", "euclid-sie"])
+    assert "einstein_radius" in shown.stdout
+    (card,) = json.loads(runner.invoke(app, ["networks", "euclid-sie", "--json"]).stdout)
+    assert card["task"] == "lens-parameters"
+    assert card["metrics"]["coverage_68.3"]["command"].startswith("autolens-ml evaluate euclid-sie")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["networks", "euclid-sei"], "euclid-sie"),
+        (["networks", "--task", "cooking"], "no network ships for the task cooking"),
+        (["evaluate", "nothing"], "nothing"),
+        (["train"], "give a preset, or both"),
+        (["train", "euclid-sei"], "did you mean euclid-sie?"),
+        (
+            ["train", "euclid-sie", "--model", "m.json", "--like", "d.fits"],
+            "give a preset, or both",
+        ),
+        (["simulate", "none-such"], "no preset 'none-such'"),
+    ],
+)
+def test_bad_requests_of_networks(command, message, tmp_path):
+    output = ["--output", str(tmp_path / "out")] if command[0] in ("train", "simulate") else []
+    assert_refused([*command, *output], message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulated_lenses_are_written(tmp_path):
+    command = ["simulate", "euclid-sie", "-n", "3", "--output", str(tmp_path / "set.h5"), "--json"]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["n"] == 3
+    assert (tmp_path / "set.h5").stat().st_size > 10_000

@@ -118,7 +118,7 @@ def test_bad_entries(changes, match):
 )
 def test_bad_training_options(name, value):
     assert_refused(
-        f"training: {name} must be a", Preset.from_dict, {**GIVEN, "training": {name: value}}
+        f"training: {name} must be ", Preset.from_dict, {**GIVEN, "training": {name: value}}
     )
 
 
