@@ -192,7 +192,7 @@ def render(folder: Path) -> str:
         "`python -m benchmarks.networks`. Lenses that `euclid-sie` never saw, simulated at 0.1",
         "arcsec, lens light and source Sersic, fitted with isothermal mass, shear and linear",
         "Sersic light: 17 free parameters with wide priors.",
-        f"`n_effective={N_EFFECTIVE}`, the default budget. The rows differ only in where the search",
+        f"`n_effective={N_EFFECTIVE}`, the default budget. Rows differ only in where the search",
         "starts. Medians over lenses; each fit runs alone in its own process with an empty",
         "compilation cache, so wall time includes imports of networks and compilation. A best",
         f"likelihood more than {MISSED:g} below the best known is not the right mode.",

@@ -13,11 +13,11 @@ from scipy.special import ndtri
 
 from autolens_ml.exceptions import NetworkError, OptionError
 from autolens_ml.inference.matching import TASK, matched_columns, no_match, ties_of
-from autolens_ml.inference.observation import Observation, observation_from
 from autolens_ml.latent import UNIT_MARGIN, LatentSpace, unit_values_from
 from autolens_ml.networks.checkpoint import Card, find_card
 from autolens_ml.networks.heads import FlowDensity, GaussianMixture
 from autolens_ml.simulate.instrument import Instrument
+from autolens_ml.simulate.observation import Observation, observation_from
 from autolens_ml.training.stored import network_from, space_from
 
 # Shares of the prior among the draws of a proposal: when all is as in training, and when not.

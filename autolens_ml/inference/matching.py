@@ -10,9 +10,9 @@ import autofit as af
 import numpy as np
 
 from autolens_ml.exceptions import DataError
-from autolens_ml.inference.observation import psf_fwhm_from
 from autolens_ml.latent import indexed_paths
 from autolens_ml.networks.checkpoint import Card
+from autolens_ml.simulate.observation import psf_fwhm_from
 
 TASK = "lens-parameters"
 

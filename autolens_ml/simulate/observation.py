@@ -71,11 +71,11 @@ class Observation:
 def observation_from(
     dataset: Any, shape: tuple[int, int], pixel_scale: float, psf_beta: float | None = None
 ) -> Observation:
-    """An ``al.Imaging`` on a grid of ``shape`` pixels of ``pixel_scale`` arcsec.
+    """An ``al.Imaging`` on a grid of ``shape`` pixels of ``pixel_scale`` arcsec around (0, 0).
 
-    An image on the same pixel scale is cut or padded by whole pixels; others are averaged over the
-    overlaps of pixels, with their noise. Both keep surface brightness, and so the units of
-    intensities.
+    An image on the same pixel scale is cut or padded by whole pixels, so that (0, 0) may be half a
+    pixel off the middle; others are averaged over the overlaps of pixels, with their noise. Both
+    keep surface brightness, and so the units of intensities.
 
     Parameters
     ----------
@@ -106,27 +106,28 @@ def observation_from(
     if used.any():
         used &= noise <= _SCALED_OUT * np.percentile(noise[used], _QUIET_PERCENTILE)
     data, noise = np.where(used, data, 0.0), np.where(used, noise, 1.0)
+    # The middle of the data along rows, which count downwards, and columns.
+    middle = (-float(dataset.mask.origin[0]), float(dataset.mask.origin[1]))
     if abs(scale / pixel_scale - 1.0) <= _SAME_SCALE:
-        (images, sigma, mask), offset = _cut(data, noise, used, shape, scale)
+        (images, sigma, mask), centre = _cut(data, noise, used, scale, middle, shape)
     else:
-        images, sigma, mask = _resampled(data, noise, used, scale, shape, pixel_scale)
-        offset = (0.0, 0.0)
+        images, sigma, mask = _resampled(data, noise, used, scale, middle, shape, pixel_scale)
+        centre = (0.0, 0.0)
     covered = mask > 0
     if not covered.any():
         raise DataError(
             f"no unmasked pixel lies on the {shape[0] * pixel_scale:g} x "
-            f'{shape[1] * pixel_scale:g}" of the network: cut the image so that the lens is in '
-            "its middle"
+            f'{shape[1] * pixel_scale:g}" around (0, 0) that the network sees: give the data an '
+            "origin that puts the lens there, or cut them around it"
         )
     unit = float(np.percentile(sigma[covered], _QUIET_PERCENTILE))
-    origin = dataset.mask.origin
     return Observation(
         images=images / unit,
         noise=np.where(covered, sigma / unit, 1.0),
         mask=mask,
         psf_width=fwhm / pixel_scale,
         unit=unit,
-        centre=(float(origin[0]) + offset[0], float(origin[1]) + offset[1]),
+        centre=centre,
         pixel_scale=scale,
     )
 
@@ -167,12 +168,13 @@ def psf_fwhm_from(dataset: Any, psf_beta: float | None = None) -> float:
 
 def _pixel_scale_of(dataset: Any) -> float:
     """arcsec per pixel of an ``al.Imaging`` with all a network needs."""
+    if dataset is None:
+        raise DataError("there is no dataset, and networks need an al.Imaging: use network=None")
     missing = [n for n in ("data", "noise_map", "psf") if getattr(dataset, n, None) is None]
     if missing:
-        kind = "no dataset" if dataset is None else f"{type(dataset).__name__}"
         raise DataError(
-            f"networks for images need an al.Imaging with data, noise_map and psf: {kind} has no "
-            f"{' and no '.join(missing)}; give it, or use network=None"
+            "networks need an al.Imaging with data, noise_map and psf, and this "
+            f"{type(dataset).__name__} has no {missing[0]}: give it one, or use network=None"
         )
     y, x = (float(value) for value in dataset.pixel_scales)
     if abs(y / x - 1.0) > _SAME_SCALE:
@@ -181,21 +183,26 @@ def _pixel_scale_of(dataset: Any) -> float:
 
 
 def _cut(
-    data: np.ndarray, noise: np.ndarray, used: np.ndarray, shape: tuple[int, int], scale: float
+    data: np.ndarray,
+    noise: np.ndarray,
+    used: np.ndarray,
+    scale: float,
+    middle: tuple[float, float],
+    shape: tuple[int, int],
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[float, float]]:
-    """The middle of the arrays, whole pixels; and where the middle of that is."""
+    """The pixels around (0, 0); and the (y, x) of the middle of those."""
     arrays = (np.zeros(shape), np.ones(shape), np.zeros(shape))
     into, out_of, offsets = [], [], []
-    for side, wanted in zip(data.shape, shape, strict=True):
-        start = (side - wanted) // 2
-        low, high = max(start, 0), min(start + wanted, side)
+    for side, wanted, position in zip(data.shape, shape, middle, strict=True):
+        exact = 0.5 * (side - wanted) - position / scale
+        start = int(np.ceil(exact - 0.5))
+        low, high = np.clip((start, start + wanted), 0, side)
         out_of.append(slice(low, high))
         into.append(slice(low - start, high - start))
-        offsets.append(start + 0.5 * (wanted - side))
+        offsets.append((start - exact) * scale)
     for array, values in zip(arrays, (data, noise, used), strict=True):
         array[tuple(into)] = values[tuple(out_of)]
-    # Rows count downwards, y upwards.
-    return arrays, (-offsets[0] * scale, offsets[1] * scale)
+    return arrays, (-offsets[0], offsets[1])
 
 
 def _resampled(
@@ -203,13 +210,14 @@ def _resampled(
     noise: np.ndarray,
     used: np.ndarray,
     scale: float,
+    middle: tuple[float, float],
     shape: tuple[int, int],
     pixel_scale: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Averages over what each new pixel shares with the old ones."""
     rows, columns = (
-        _overlaps(side, scale, wanted, pixel_scale)
-        for side, wanted in zip(data.shape, shape, strict=True)
+        _overlaps(side, scale, position, wanted, pixel_scale)
+        for side, position, wanted in zip(data.shape, middle, shape, strict=True)
     )
     weight = rows @ used.astype(float) @ columns.T
     covered = weight >= _COVERED * pixel_scale**2
@@ -223,9 +231,15 @@ def _resampled(
     )
 
 
-def _overlaps(n_old: int, old: float, n_new: int, new: float) -> np.ndarray:
-    """Lengths that centred rows of pixels share, shape (n_new, n_old)."""
-    old_edges = (np.arange(n_old + 1) - 0.5 * n_old) * old
+def _overlaps(n_old: int, old: float, middle: float, n_new: int, new: float) -> np.ndarray:
+    """Lengths that rows of pixels share, the old around ``middle`` and the new around 0.
+
+    Returns
+    -------
+    ndarray
+        Shape (n_new, n_old).
+    """
+    old_edges = (np.arange(n_old + 1) - 0.5 * n_old) * old + middle
     new_edges = (np.arange(n_new + 1) - 0.5 * n_new) * new
     low = np.maximum(new_edges[:-1, None], old_edges[None, :-1])
     high = np.minimum(new_edges[1:, None], old_edges[None, 1:])

@@ -14,7 +14,7 @@ from autolens_ml.inference.amortised import LensNetwork, NetworkProposal, load_n
 from autolens_ml.latent import LatentSpace, indexed_paths
 from autolens_ml.networks.checkpoint import Card, find_card
 from tests.inference.test_matching import galaxies
-from tests.inference.test_observation import gaussian_psf, imaging
+from tests.simulate.test_observation import gaussian_psf, imaging
 from tests.stored_networks import card_fields, certain, unsure, untrained
 
 SIGMA = 0.02  # of the networks, in latents

@@ -11,7 +11,7 @@ import pytest
 from autolens_ml.inference.matching import matched_columns, matching_network, ties_of
 from autolens_ml.latent import indexed_paths
 from autolens_ml.networks.checkpoint import Card
-from tests.inference.test_observation import gaussian_psf, imaging, interferometer, without_psf
+from tests.simulate.test_observation import gaussian_psf, imaging, interferometer, without_psf
 from tests.stored_networks import card_fields, certain, unsure, untrained
 
 LENS = "galaxies.lens"

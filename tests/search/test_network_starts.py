@@ -18,9 +18,9 @@ from autonerves.dictable import from_dict, to_dict
 
 import autolens_ml as aml
 from autolens_ml.exceptions import DataError, NetworkError
-from autolens_ml.inference.observation import observation_from
 from autolens_ml.networks import checkpoint
 from autolens_ml.search.starts import starts_from
+from autolens_ml.simulate.observation import observation_from
 from tests.search import observed, targets
 from tests.search.fits import FITS
 from tests.search.test_analyses import moments

@@ -189,6 +189,19 @@ def test_the_average_is_what_is_validated(whole):
     )
 
 
+def test_the_best_look_is_what_is_stored(folder):
+    """Also when the last was worse."""
+    wild = {"learning_rate": 0.1, "warm_up": 0.0, "ema_decay": 0.0, "n_steps": 12}
+    made = preset(training={**wild, "validate_every": 2, "patience": 1})
+    card = trained(folder, made)
+    losses = logged_losses(folder)
+    assert min(losses) < losses[-1] - 0.1
+    state = {k: v for k, v in load_state(card).items() if not k.startswith(("feature", "typical"))}
+    blank = checkpoint(folder / "checkpoints/last.ckpt")["state_dict"]
+    stored = {**{k.removeprefix("network."): v for k, v in blank.items()}, **state}
+    assert validation_loss(made, folder, stored) == pytest.approx(min(losses), abs=0.02)
+
+
 @pytest.mark.parametrize("decay", [0.9, 0.9995])
 def test_indices_are_not_averaged(folder, decay):
     """Some decays would round them to others, and the density to one of another shape."""

@@ -8,8 +8,8 @@ import pytest
 from astropy.io import fits
 
 from autolens_ml.exceptions import DataError
-from autolens_ml.inference.observation import observation_from, psf_fwhm_from
 from autolens_ml.simulate.instrument import INSTRUMENTS
+from autolens_ml.simulate.observation import observation_from, psf_fwhm_from
 
 SCALE = 0.1
 SHAPE = (64, 64)
