@@ -212,11 +212,19 @@ def train(
         str | None, typer.Argument(help="A shipped preset by name, or a YAML file.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Instead of a preset: MODEL.json or script.py:function.")
+        str | None,
+        typer.Option(help="Instead of a preset: sie+shear+mge, MODEL.json or script.py:function."),
     ] = None,
     like: Annotated[
         Path | None, typer.Option(help="With --model: FITS file of data as the network will see.")
     ] = None,
+    mask_radius: Annotated[
+        float | None, typer.Option(help="With --like: radius of its mask in arcsec.")
+    ] = None,
+    pixel_scale: Annotated[
+        float | None, typer.Option(help="With --like: arcsec per pixel; by default its header's.")
+    ] = None,
+    band: Annotated[str | None, typer.Option(help="With --like: which band, e.g. VIS.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the training; by default training/NAME.")
     ] = None,
@@ -240,7 +248,8 @@ def train(
         from autolens_ml.training.train import Hardware
         from autolens_ml.training.train import train as run
 
-        wanted = requested_preset(preset, model, like).changed(steps, lenses, seed)
+        wanted = requested_preset(preset, model, like, mask_radius, pixel_scale, band)
+        wanted = wanted.changed(steps, lenses, seed)
         card = run(
             wanted,
             output or Path("training") / wanted.name,

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,8 @@ def lenses() -> dict[str, np.ndarray]:
         "source_e0": ellipticity(0.2),
         "source_e1": ellipticity(0.2),
         "intensity": rng.uniform(0.5, 2.0, N_LENSES),
-        "effective_radius": rng.uniform(0.15, 0.5, N_LENSES),
-        "sersic_index": rng.uniform(0.8, 3.0, N_LENSES),
+        "effective_radius": rng.uniform(0.25, 0.6, N_LENSES),
+        "sersic_index": rng.uniform(0.8, 2.0, N_LENSES),
     }
 
 
@@ -107,8 +108,8 @@ def our_population():
         **{f"centre__centre_{i}": gaussian(0.2) for i in (0, 1)},
         **{f"ell_comps__ell_comps_{i}": gaussian(0.1) for i in (0, 1)},
         intensity=af.UniformPrior(0.5, 2.0),
-        effective_radius=af.UniformPrior(0.15, 0.5),
-        sersic_index=af.UniformPrior(0.8, 3.0),
+        effective_radius=af.UniformPrior(0.25, 0.6),
+        sersic_index=af.UniformPrior(0.8, 2.0),
     )
     model = af.Collection(
         galaxies=af.Collection(
@@ -227,7 +228,7 @@ def lenstronomy_engine() -> tuple[Engine, int]:
     from lenstronomy.LightModel.light_model import LightModel
     from lenstronomy.Util import simulation_util
 
-    data = simulation_util.data_configure_simple(numPix=PIXELS, deltaPix=SCALE)
+    data = simulation_util.data_configure_simple(num_pix=PIXELS, delta_pix=SCALE)
     model = ImageModel(
         ImageData(**data),
         PSF(psf_type="PIXEL", kernel_point_source=psf()),
@@ -268,8 +269,8 @@ def lenstronomy_engine() -> tuple[Engine, int]:
     return images, 1
 
 
-def caustics_engine(backend: str, batch: int) -> tuple[Engine, int]:
-    """caustics, vectorised over lenses, in single precision, which is its own."""
+def caustics_engine(backend: str, batch: int, precision: str) -> tuple[Engine, int]:
+    """caustics, vectorised over lenses; single precision is its own."""
     os.environ["CASKADE_BACKEND"] = backend
     import caustics
 
@@ -305,11 +306,12 @@ def caustics_engine(backend: str, batch: int) -> tuple[Engine, int]:
         source.Ie: values["intensity"],
     }
     table = np.stack([named[parameter] for parameter in simulator.dynamic_params], axis=1)
-    table = table.astype(np.float32)
+    table = table.astype(precision)
     if backend == "jax":
         import jax
 
-        simulator.to(dtype=np.float32)
+        jax.config.update("jax_enable_x64", precision == "float64")
+        simulator.to(dtype=precision)
         many = jax.jit(jax.vmap(simulator))
 
         def images(first):
@@ -319,6 +321,7 @@ def caustics_engine(backend: str, batch: int) -> tuple[Engine, int]:
     import torch
 
     torch.set_num_threads(1)
+    simulator.to(dtype=getattr(torch, precision))
     many = torch.vmap(simulator)
 
     def images(first):
@@ -333,11 +336,15 @@ ENGINES: dict[str, tuple[str, Callable[[], tuple[Engine, int]]]] = {
     "autolens_ml, with draws and noise": ("float64", noisy_engine),
     "PyAutoLens `SimulatorImaging`": ("float64", pyautolens_engine),
     "lenstronomy": ("float64", lenstronomy_engine),
-    "caustics torch, 1 at a time": ("float32", lambda: caustics_engine("torch", 1)),
-    "caustics torch, 8 at a time": ("float32", lambda: caustics_engine("torch", 8)),
-    "caustics torch, 64 at a time": ("float32", lambda: caustics_engine("torch", 64)),
-    "caustics JAX, 1 at a time": ("float32", lambda: caustics_engine("jax", 1)),
-    "caustics JAX, 64 at a time": ("float32", lambda: caustics_engine("jax", 64)),
+    **{
+        f"caustics {backend}, {precision}, {batch} at a time": (
+            precision,
+            partial(caustics_engine, backend, batch, precision),
+        )
+        for backend in ("torch", "jax")
+        for precision in ("float32", "float64")
+        for batch in (1, 8, 64)
+    },
 }
 NOISY = "autolens_ml, with draws and noise"
 

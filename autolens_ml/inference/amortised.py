@@ -355,9 +355,6 @@ class NetworkProposal:
 
 def _latents_of(prior: Any, values: np.ndarray) -> np.ndarray:
     """Unit-normal latents of physical values, NaN where they are outside a prior's support."""
-    low, high = prior.limits
-    inside = (values >= low) & (values <= high)
-    unit = np.full(len(values), np.nan)
-    unit[inside] = unit_values_from(prior, values[inside])
+    unit = unit_values_from(prior, values)
     inside = (unit > UNIT_MARGIN) & (unit < 1.0 - UNIT_MARGIN)
     return ndtri(np.where(inside, unit, np.nan))

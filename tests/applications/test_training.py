@@ -29,6 +29,7 @@ def test_one_or_the_other(request_):
 
 def test_for_a_model_and_data():
     preset = requested_preset(None, "sie+shear+sersic", DEMO_FITS)
+    assert preset.name == "sie-shear-sersic"
     population = preset.make_population()
     assert population.instrument.pixel_scale == pytest.approx(0.1)
     assert "galaxies.lens.mass.einstein_radius" in population.names

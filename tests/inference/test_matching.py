@@ -172,23 +172,26 @@ def test_the_network_that_knows_most_is_chosen(make_card):
     assert reason == 'more knows 5 of 5 parameters, at 0.1" for pixels of 0.1"'
 
 
+OTHER = {
+    "name": "other",
+    "shape": [64, 64],
+    "pixel_scale": 0.1,
+    "psf_fwhm": [0.14, 0.26],
+    "exposure_time": [100.0, 100.0],
+    "background_sky_level": 1.0,
+}
+
+
 def test_of_equals_the_nearest_pixel_scale_is_chosen(make_card):
-    cards = [make_card("euclid"), make_card("hst", instrument="hst-acs")]
-    for scale, fwhm, expected in ((0.1, 0.2, "euclid"), (0.05, 0.1, "hst"), (0.055, 0.1, "hst")):
-        card, reason = matching_network(galaxies(**SPHERE), dataset(scale, fwhm), cards)
+    cards = [make_card("coarse"), make_card("fine", instrument={**OTHER, "pixel_scale": 0.06})]
+    for scale, expected in ((0.1, "coarse"), (0.08, "coarse"), (0.06, "fine"), (0.07, "fine")):
+        card, reason = matching_network(galaxies(**SPHERE), dataset(scale), cards)
         assert card.name == expected
         assert f'for pixels of {scale:g}"' in reason
 
 
 def test_of_equal_pixels_the_nearest_psf_is_chosen(make_card):
-    blurred = {
-        "name": "ground",
-        "shape": [64, 64],
-        "pixel_scale": 0.1,
-        "psf_fwhm": [0.5, 0.8],
-        "exposure_time": [100.0, 100.0],
-        "background_sky_level": 1.0,
-    }
+    blurred = {**OTHER, "psf_fwhm": [0.5, 0.8]}
     cards = [make_card("ground", instrument=blurred), make_card("space")]
     for fwhm, expected in ((0.2, "space"), (0.6, "ground"), (0.45, "ground"), (0.3, "space")):
         card, _ = matching_network(galaxies(**SPHERE), dataset(psf_fwhm=fwhm), cards)
