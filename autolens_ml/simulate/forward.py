@@ -16,10 +16,11 @@ from autogalaxy.profiles.light.operated import LightProfileOperated
 from autogalaxy.profiles.light.snr import LightProfileSNR
 from autolens.analysis.analysis.lens import AnalysisLens
 from autonerves.exc import ConfigException
-from jax.scipy.signal import fftconvolve
+from scipy.fft import next_fast_len
 
 from autolens_ml.exceptions import DataError, ModelError
 from autolens_ml.profiles.light import PixelLight
+from autolens_ml.simulate.fast_math import accelerated
 from autolens_ml.simulate.instrument import Instrument
 
 # Lenses per compiled call: arrays of another length would be compiled anew.
@@ -116,10 +117,12 @@ class ForwardModel:
         padding = -n % CHUNK
         arrays = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) for a in arrays]
         try:
-            planes = [
-                np.asarray(self._jitted(*(array[first : first + CHUNK] for array in arrays)))
-                for first in range(0, n, CHUNK)
-            ]
+            # Also where JAX was imported before PyAutoLens, which makes doubles its default.
+            with jax.enable_x64(True):
+                planes = [
+                    np.asarray(self._jitted(*(array[first : first + CHUNK] for array in arrays)))
+                    for first in range(0, n, CHUNK)
+                ]
         except jax.errors.JAXTypeError as error:
             raise ModelError(
                 f"JAX cannot trace a profile of the model ({_first_line(error)}): use profiles "
@@ -131,7 +134,8 @@ class ForwardModel:
     def _jitted(self) -> Any:
         if jax.default_backend() == "cpu":
             # On a CPU a batch only leaves the cache; fusing one lens at a time is what pays.
-            return jax.jit(lambda *arrays: jax.lax.map(lambda one: self._planes(*one), arrays))
+            planes = accelerated(self._planes)
+            return jax.jit(lambda *arrays: jax.lax.map(lambda one: planes(*one), arrays))
         return jax.jit(jax.vmap(self._planes))
 
     def _planes(self, vector: Any, kernel: Any, stamps: Any = ()) -> Any:
@@ -139,12 +143,24 @@ class ForwardModel:
         for i, path in enumerate(self.stamp_paths):
             instance.object_for_path(path).values = stamps[i]
         tracer = self._analysis.tracer_via_instance_from(instance)
+        images = tracer.image_2d_list_from(grid=self._grid, xp=jnp)
+        return jnp.stack(
+            [
+                self._convolved(image, kernel)
+                if any(galaxy.has(cls=al.LightProfile) for galaxy in galaxies)
+                else jnp.zeros(self.instrument.shape)
+                for image, galaxies in zip(images, tracer.planes, strict=True)
+            ]
+        )
+
+    def _convolved(self, image: Any, kernel: Any) -> Any:
         shape = self._grid.mask.shape_native
-        images = [
-            jnp.reshape(getattr(image, "array", image), shape)
-            for image in tracer.image_2d_list_from(grid=self._grid, xp=jnp)
-        ]
-        return jnp.stack([fftconvolve(image, kernel, mode="valid") for image in images])
+        native = jnp.reshape(getattr(image, "array", image), shape)
+        # What a Fourier transform carries from one edge to the other ends in the padding.
+        size = [next_fast_len(side, real=True) for side in shape]
+        spectrum = jnp.fft.rfft2(native, size) * jnp.fft.rfft2(kernel, size)
+        rows, columns = (side - 1 for side in self.instrument.psf_shape)
+        return jnp.fft.irfft2(spectrum, size)[rows : shape[0], columns : shape[1]]
 
 
 def instance_at(model: Any, unit: float = 0.5) -> Any:

@@ -47,11 +47,12 @@ class Selection:
     def accepts(self, parameters: np.ndarray) -> np.ndarray:
         """Whether each lens is kept, shape (n,), of physical parameters, shape (n, dim)."""
         accepted = np.ones(len(parameters), dtype=bool)
-        if self._assertions:
-            accepted &= np.asarray(self._satisfied(parameters))
-        if self.max_source_offset is not None:
-            radius, lens, source = (np.asarray(value) for value in self._geometry(parameters))
-            accepted &= np.hypot(*(source - lens).T) <= self.max_source_offset * radius
+        with jax.enable_x64(True):
+            if self._assertions:
+                accepted &= np.asarray(self._satisfied(parameters))
+            if self.max_source_offset is not None:
+                radius, lens, source = (np.asarray(v) for v in self._geometry(parameters))
+                accepted &= np.hypot(*(source - lens).T) <= self.max_source_offset * radius
         return accepted
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import autofit as af
 import autolens as al
+import jax
 import numpy as np
 import pytest
 
@@ -55,6 +56,13 @@ def test_every_instrument_simulates_a_lens(name):
     # The source is seen: its light is far above what the noise adds up to.
     noise = np.sqrt(np.sum(lenses.noise_maps[0] ** 2))
     assert lenses.data[0].sum() > 5.0 * noise
+
+
+def test_doubles_whatever_the_default_of_jax(plain, plain_lenses):
+    with jax.enable_x64(False):
+        again = simulate(plain, 64, seed=3)
+    np.testing.assert_array_equal(again.planes, plain_lenses.planes[:64])
+    np.testing.assert_array_equal(again.latents, plain_lenses.latents[:64])
 
 
 def test_planes_behind_all_light_are_empty():
