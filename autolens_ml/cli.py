@@ -228,9 +228,13 @@ def train(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the training; by default training/NAME.")
     ] = None,
+    sets: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the simulated sets, to share them; by default the output."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the preset's.")] = None,
-    lenses: Annotated[
-        int | None, typer.Option(min=1, help="Training lenses, instead of the preset's.")
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Training examples, instead of the preset's.")
     ] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ...")] = "auto",
     devices: Annotated[str, typer.Option(help="How many, or auto.")] = "auto",
@@ -249,7 +253,7 @@ def train(
         from autolens_ml.training.train import train as run
 
         wanted = requested_preset(preset, model, like, mask_radius, pixel_scale, band)
-        wanted = wanted.changed(steps, lenses, seed)
+        wanted = wanted.changed(steps, samples, seed)
         card = run(
             wanted,
             output or Path("training") / wanted.name,
@@ -261,6 +265,7 @@ def train(
                 tensorboard=tensorboard,
             ),
             say,
+            sets,
         )
     if as_json:
         print(json.dumps(card.as_dict(), indent=2))
@@ -278,23 +283,29 @@ def evaluate(
     network: Annotated[
         str, typer.Argument(help="A shipped network by name, or the path of a card or its folder.")
     ],
-    n: Annotated[int, typer.Option("--n", "-n", min=100, help="Test lenses to simulate.")] = 4000,
+    n: Annotated[int, typer.Option("--n", "-n", min=100, help="Fresh examples to measure.")] = 4000,
     output: Annotated[
         Path, typer.Option(help="Folder for evaluation.json and the figures.")
     ] = Path("output/evaluation"),
+    on: Annotated[
+        str | None,
+        typer.Option(help="Measure on the data of this preset (name or YAML) instead of its own."),
+    ] = None,
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Write the figures of merit into the card.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the test lenses.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of those examples.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a network on lenses it never saw: errors, coverage, ranks, joint calibration."""
+    """Measure a network on examples it never saw: errors, calibration, figures."""
     with _session() as say:
         from autolens_ml.networks.checkpoint import find_card
         from autolens_ml.training.evaluate import evaluate as measure
         from autolens_ml.training.evaluate import store
+        from autolens_ml.training.preset import preset_from
 
-        result = measure(find_card(network), n, seed, say)
+        examples = None if on is None else preset_from(on)
+        result = measure(find_card(network), n, seed, say, examples)
         files = store(result, output, with_card=update_card)
     if as_json:
         print(json.dumps({**result.as_dict(), "files": [str(file) for file in files]}, indent=2))
@@ -302,9 +313,62 @@ def evaluate(
     from autolens_ml.training.cards import card_text
 
     Console().print(card_text(result.card), crop=False)
-    Console().print(result.calibration.verdict, markup=False)
+    if result.verdict:
+        Console().print(result.verdict, markup=False)
     for file in files:
         Console().print(str(file), soft_wrap=True, highlight=False)
+
+
+@app.command(epilog="Example: `autolens-ml predict arcs/ --network ensai-alexnet --out table.csv`")
+def predict(
+    files: Annotated[
+        list[Path], typer.Argument(help="FITS files, pictures, datasets or folders of them.")
+    ],
+    network: Annotated[
+        str, typer.Option(help="A shipped network by name, or the path of a card.")
+    ] = "euclid-sie",
+    out: Annotated[Path, typer.Option(help="CSV file of the table.")] = Path("predictions.csv"),
+    pixel_scale: Annotated[
+        float | None, typer.Option(help="arcsec per pixel, where files do not say.")
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(help="RMS noise of images without a noise map; by default their scatter."),
+    ] = None,
+    psf_fwhm: Annotated[
+        float | None, typer.Option(help="PSF width in arcsec of images without a PSF.")
+    ] = None,
+    flip_rows: Annotated[
+        bool, typer.Option("--flip-rows", help="Row 0 of pictures is at -y, as in Ensai's.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the draws of the posteriors.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Estimate lens parameters with errors by a network alone, without any likelihood."""
+    with _session() as say:
+        from autolens_ml.applications.predict import predict_files, write_table
+
+        predictions = predict_files(
+            files,
+            network,
+            pixel_scale=pixel_scale,
+            noise=noise,
+            psf_fwhm=psf_fwhm,
+            flip_rows=flip_rows,
+            seed=seed,
+            progress=say,
+        )
+        write_table(predictions, out)
+    failed = [prediction for prediction in predictions if prediction.error]
+    if as_json:
+        print(json.dumps([prediction.as_dict() for prediction in predictions], indent=2))
+    else:
+        for prediction in failed:
+            Console(stderr=True).print(prediction.error, markup=False, soft_wrap=True)
+        done = len(predictions) - len(failed)
+        Console().print(f"{done} of {len(predictions)} lenses: {out}", soft_wrap=True)
+    if len(failed) == len(predictions):
+        raise typer.Exit(1)
 
 
 @app.command("search-manifest", epilog="Example: `autolens-ml search-manifest > manifest.json`")

@@ -13,8 +13,9 @@ import autolens as al
 import numpy as np
 
 from autolens_ml.applications.fit import imaging_from_fits, model_from
+from autolens_ml.simulate.description import population_from
 from autolens_ml.simulate.population import SimulatedLenses
-from autolens_ml.training.preset import population_from, preset_from
+from autolens_ml.training.preset import preset_from
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 EUCLID_FILE = "euclid_q1_102018665.fits"
@@ -274,7 +275,7 @@ def held_out(name: str) -> Lens:
     The disc and the structure of the source are left out, so that the model can be right. The
     priors are PyAutoLens's own but for radii, which end at the mask.
     """
-    described = copy.deepcopy(preset_from("euclid-sie").population)
+    described = copy.deepcopy(preset_from("euclid-sie").data["population"])
     del described["stamps"], described["model"]["lens"]["disk"]
     del described["model"]["source"]["structure"]
     population = population_from(described)

@@ -10,10 +10,11 @@ from typing import Any
 from autolens_ml.applications.fit.model import model_from
 from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.exceptions import OptionError
+from autolens_ml.simulate.description import population_from
 from autolens_ml.simulate.instrument import INSTRUMENTS
 from autolens_ml.simulate.population import Population
 from autolens_ml.simulate.stored import write_fits, write_hdf5
-from autolens_ml.training.preset import population_from, preset_from
+from autolens_ml.training.preset import preset_from
 
 FORMATS = ("hdf5", "fits")
 _HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -141,7 +142,10 @@ def simulate_set(
 
 def _population_from(model: str, instrument: str | None) -> Population:
     if not (model.endswith(".json") or ".py:" in model):
-        options = dict(preset_from(model).population)
+        preset = preset_from(model)
+        if "population" not in preset.data:
+            raise OptionError(f"preset {preset.name} has no population of lenses to simulate")
+        options = dict(preset.data["population"])
         if instrument is not None:
             options["instrument"] = instrument
         return population_from(options)

@@ -12,13 +12,21 @@ import torch
 from scipy.special import ndtri
 
 from autolens_ml.exceptions import NetworkError, OptionError
-from autolens_ml.inference.matching import TASK, matched_columns, no_match, ties_of
+from autolens_ml.inference.matching import (
+    TASK,
+    card_from,
+    checked,
+    matched_columns,
+    no_match,
+    ties_of,
+)
 from autolens_ml.latent import UNIT_MARGIN, LatentSpace, unit_values_from
-from autolens_ml.networks.checkpoint import Card, find_card
+from autolens_ml.networks.architectures import stored_network
+from autolens_ml.networks.checkpoint import Card
 from autolens_ml.networks.heads import FlowDensity, GaussianMixture
 from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.simulate.observation import Observation, observation_from
-from autolens_ml.training.stored import network_from, space_from
+from autolens_ml.training.stored import space_from
 
 # Shares of the prior among the draws of a proposal: when all is as in training, and when not.
 _PRIOR_SHARE, _PRIOR_SHARE_DOUBTED = 0.1, 0.5
@@ -40,7 +48,7 @@ class LensNetwork:
     Parameters
     ----------
     card
-        Of a network for the task ``lens-parameters``.
+        Of a network for the task ``lens-parameters`` or ``arc-parameters``.
 
     Attributes
     ----------
@@ -64,11 +72,7 @@ class LensNetwork:
     """
 
     def __init__(self, card: Card) -> None:
-        if card.task != TASK:
-            raise NetworkError(
-                f"network {card.name} is for {card.task}, not for {TASK}: choose another one"
-            )
-        self.card = card
+        self.card = checked(card)
         try:
             self.names = tuple(card.outputs["parameters"])
             self.space = space_from(card)
@@ -77,10 +81,10 @@ class LensNetwork:
             self.pixel_scale = float(card.inputs["pixel_scale"])
             self.instrument = Instrument.from_dict(card.instrument)
             self._has_noise_units = bool(card.outputs["noise_units"])
-            self._network = network_from(card)
+            self._network = stored_network(card)
         except (AttributeError, KeyError, TypeError, ValueError, OptionError) as error:
             raise NetworkError(
-                f"{card.path}: not the card of a network for {TASK} "
+                f"{card.path}: not the card of a network of posteriors "
                 f"({type(error).__name__}: {error}); train the network again"
             ) from error
 
@@ -96,10 +100,20 @@ class LensNetwork:
 
     def posteriors_from(self, datasets: Sequence[Any]) -> list[LensPosterior]:
         """The posteriors of many ``al.Imaging`` datasets."""
-        observations = [
-            observation_from(d, self.shape, self.pixel_scale, self.instrument.psf_beta)
-            for d in datasets
-        ]
+        return self.posteriors_of([self.observation_from(dataset) for dataset in datasets])
+
+    def observation_from(self, dataset: Any) -> Observation:
+        """An ``al.Imaging`` on the grid of the network.
+
+        Raises
+        ------
+        DataError
+            When the dataset is not an image with noise and PSF.
+        """
+        return observation_from(dataset, self.shape, self.pixel_scale, self.instrument.psf_beta)
+
+    def posteriors_of(self, observations: Sequence[Observation]) -> list[LensPosterior]:
+        """The posteriors of many observations, batch by batch."""
         posteriors = []
         for i in range(0, len(observations), _BATCH):
             batch = observations[i : i + _BATCH]
@@ -125,8 +139,7 @@ class LensNetwork:
         psf_width: torch.Tensor,
     ) -> tuple[torch.Tensor, GaussianMixture | FlowDensity]:
         """Features and densities of latents of a batch; arguments as of ``PosteriorNetwork``."""
-        features = self._network.features(images, noise, mask, psf_width)
-        return features, self._network.head(features)
+        return self._network.features_and_densities(images, noise, mask, psf_width)
 
     def _concerns(self, observation: Observation, distance: float) -> tuple[str, ...]:
         """What about the data is unlike the training set, in words."""
@@ -142,7 +155,8 @@ class LensNetwork:
             )
         times = np.array(self.instrument.exposure_time)
         low, high = np.sort(self.instrument.background_noise_from(times) * times)
-        electrons = observation.background_electrons
+        # Networks for arcs know noise in units of the arcs alone.
+        electrons = observation.background_electrons if self.card.task == TASK else np.nan
         if electrons < low / _DEPTH_MARGIN or electrons > high * _DEPTH_MARGIN:
             found.append(
                 f"noise of {electrons:.0f} electrons in empty pixels outside {low:.0f}-{high:.0f} "
@@ -222,7 +236,7 @@ def load_network(network: str | Path) -> LensNetwork:
     NetworkError
         When there is none, its files are damaged, or it is for another task.
     """
-    return LensNetwork(find_card(network, TASK))
+    return LensNetwork(card_from(network))
 
 
 class NetworkProposal:

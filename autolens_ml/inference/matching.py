@@ -4,20 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import autofit as af
 import numpy as np
 
-from autolens_ml.exceptions import DataError
+from autolens_ml.exceptions import DataError, NetworkError
 from autolens_ml.latent import indexed_paths
-from autolens_ml.networks.checkpoint import Card
+from autolens_ml.networks.checkpoint import Card, find_card
 from autolens_ml.simulate.observation import psf_fwhm_from
 
+# Of the networks that are chosen by themselves, and of all whose posteriors fits can start from:
+# arcs need data without lens light, which only the user knows.
 TASK = "lens-parameters"
+TASKS = (TASK, "arc-parameters")
 
 # Pixels of the data over those of a network that can be resampled to it.
 _MIN_SCALE_RATIO, _MAX_SCALE_RATIO = 0.45, 1.6
+
+
+def card_from(network: str | Path) -> Card:
+    """The card of a network that fits can start from, by name or path.
+
+    Raises
+    ------
+    NetworkError
+        When there is none, its files are damaged, or it is for another task.
+    """
+    return checked(find_card(network))
+
+
+def checked(card: Card) -> Card:
+    """The card, if fits can start from its network.
+
+    Raises
+    ------
+    NetworkError
+        When it is for another task.
+    """
+    if card.task not in TASKS:
+        raise NetworkError(
+            f"network {card.name} is for {card.task}, not for {' or '.join(TASKS)}: choose another "
+            "one"
+        )
+    return card
 
 
 def matched_columns(

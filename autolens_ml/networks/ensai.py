@@ -367,15 +367,15 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate = self.drawn_rate = rate
         self.generator: torch.Generator | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Numbers of any shape, some of them zero."""
         if self.generator is None:
             return nn.functional.dropout(x, self.rate, self.training)
-        kept = torch.empty_like(x).bernoulli_(1.0 - self.rate, generator=self.generator)
-        return x * kept / (1.0 - self.rate)
+        kept = torch.empty_like(x).bernoulli_(1.0 - self.drawn_rate, generator=self.generator)
+        return x * kept / (1.0 - self.drawn_rate)
 
     def extra_repr(self) -> str:
         """The rate."""
@@ -383,7 +383,9 @@ class Dropout(nn.Module):
 
 
 @contextmanager
-def sampled_dropout(network: nn.Module, generator: torch.Generator) -> Iterator[None]:
+def sampled_dropout(
+    network: nn.Module, generator: torch.Generator, rate: float | None = None
+) -> Iterator[None]:
     """Draw the dropout of a network at test time: Monte Carlo dropout.
 
     Every call of the network inside the context is one draw of its weights from their approximate
@@ -396,6 +398,8 @@ def sampled_dropout(network: nn.Module, generator: torch.Generator) -> Iterator[
         Any module that holds :class:`Dropout`.
     generator
         On the device of the images; the same state gives the same draws.
+    rate
+        Of the draws; by default that of the training.
 
     Raises
     ------
@@ -407,6 +411,7 @@ def sampled_dropout(network: nn.Module, generator: torch.Generator) -> Iterator[
         raise OptionError("the network has no dropout to draw: make it with dropout above 0")
     for layer in layers:
         layer.generator = generator
+        layer.drawn_rate = layer.rate if rate is None else rate
     try:
         yield
     finally:

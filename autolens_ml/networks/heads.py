@@ -8,13 +8,14 @@ network is trained in half of it: posteriors are narrow, and their means must be
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["FlowDensity", "FlowHead", "GaussianMixture", "MixtureHead"]
+__all__ = ["FlowDensity", "FlowHead", "GaussianMixture", "MixtureHead", "MomentsHead"]
 
 # Logarithms of the inverse widths of a mixture: between 55 and 1/3000 of the prior's.
 _LOG_DIAGONAL = (-4.0, 8.0)
@@ -45,6 +46,29 @@ class GaussianMixture:
 
     def __getitem__(self, rows: slice) -> GaussianMixture:
         return GaussianMixture(self.log_weights[rows], self.means[rows], self.roots[rows])
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """Shape (n, d)."""
+        return torch.einsum("nk,nkd->nd", self.log_weights.exp(), self.means)
+
+    @property
+    def variance(self) -> torch.Tensor:
+        """Of each latent alone, shape (n, d)."""
+        identity = torch.eye(self.means.shape[-1], device=self.means.device, dtype=self.means.dtype)
+        inverse = torch.linalg.solve_triangular(self.roots, identity, upper=False)
+        within = inverse.square().sum(-1)
+        between = (self.means - self.mean[:, None]).square()
+        return torch.einsum("nk,nkd->nd", self.log_weights.exp(), within + between)
+
+    @staticmethod
+    def of(mixtures: Sequence[GaussianMixture]) -> GaussianMixture:
+        """The mixture in equal parts of mixtures of one batch."""
+        weights = torch.cat([m.log_weights for m in mixtures], dim=1) - math.log(len(mixtures))
+        means, roots = (
+            torch.cat([getattr(m, name) for m in mixtures], dim=1) for name in ("means", "roots")
+        )
+        return GaussianMixture(weights, means, roots)
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
         """Log densities, shape (..., n), at z of shape (..., n, d)."""
@@ -107,6 +131,36 @@ class MixtureHead(nn.Module):
         roots = torch.diag_embed(log_diagonal.clamp(*_LOG_DIAGONAL).exp().unflatten(-1, (k, d)))
         roots[..., self.rows, self.columns] = below.unflatten(-1, (k, n_off))
         return GaussianMixture(logits.log_softmax(-1), means.unflatten(-1, (k, d)), roots)
+
+
+class MomentsHead(nn.Module):
+    """One Gaussian without correlations, whose means and log variances are the features.
+
+    The heteroscedastic Gaussian of Kendall & Gal 2017 (arXiv:1703.04977).
+
+    Parameters
+    ----------
+    n_features, dim
+        Lengths of the input and of the latents; the first is twice the second.
+
+    Raises
+    ------
+    ValueError
+        When it is not.
+    """
+
+    def __init__(self, n_features: int, dim: int) -> None:
+        super().__init__()
+        if n_features != 2 * dim:
+            raise ValueError(f"{n_features} features are not means and variances of {dim} latents")
+
+    def forward(self, features: torch.Tensor) -> GaussianMixture:
+        """The Gaussians of features, shape (n, 2 dim), as mixtures of one component."""
+        means, log_variance = features.float().chunk(2, dim=-1)
+        low, high = (-2.0 * limit for limit in reversed(_LOG_DIAGONAL))
+        roots = torch.diag_embed((-0.5 * log_variance.clamp(low, high)).exp())
+        weights = torch.zeros_like(means[:, :1])
+        return GaussianMixture(weights, means[:, None], roots[:, None])
 
 
 class FlowHead(nn.Module):

@@ -1,6 +1,7 @@
 """Calibration and accuracy of a posterior estimator on held-out lenses, a panel per parameter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,55 @@ from autolens_ml.training.calibration import (
 BLUE, RED, ORANGE, GREY = "#1f4e79", "#c0392b", "#d68910", "0.88"
 BAND = 0.99  # what right posteriors stay inside, at each level or in each bin
 PANEL = 2.5  # inches
+N_TREND_BINS = 8
 TICK_STEPS = (1, 2, 5, 10)
+
+
+def plots_of(calibration: Calibration) -> dict[str, Callable[[Path], Path]]:
+    """All figures of a calibration, by name; each takes the file to write."""
+    plots = (accuracy_plot, coverage_plot, sbc_plot, tarp_plot)
+    return {plot.__name__.removesuffix("_plot"): partial(plot, calibration) for plot in plots}
+
+
+def trend_plot(
+    errors: np.ndarray, against: Mapping[str, np.ndarray], labels: Sequence[str], path: str | Path
+) -> Path:
+    """The 68 per cent error of each parameter in bins of what it may depend on.
+
+    Parameters
+    ----------
+    errors
+        Estimates minus truths, shape (n, n_parameters).
+    against
+        Label -> values, shape (n,): a column of panels each, in bins of as many lenses.
+    labels
+        What to call the parameters, with their units.
+    path
+        The file to write; its ending sets the format.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    n_rows, n_columns = len(labels), len(against)
+    figure = Figure(figsize=(1.3 * PANEL * n_columns, 0.75 * PANEL * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex="col", sharey="row")
+    for column, (words, values) in enumerate(against.items()):
+        order = np.argsort(values, kind="stable")
+        bins = [rows for rows in np.array_split(order, N_TREND_BINS) if len(rows)]
+        middles = [np.median(values[rows]) for rows in bins]
+        for row, label in enumerate(labels):
+            ax = axes[row, column]
+            limits = [np.quantile(np.abs(errors[rows, row]), LEVELS[0]) for rows in bins]
+            ax.plot(middles, limits, "o-", color=BLUE, ms=4)
+            ax.set_ylim(bottom=0.0)
+            ax.grid(color=GREY, lw=0.6)
+            if column == 0:
+                ax.set_ylabel(label)
+        axes[-1, column].set_xlabel(words)
+    figure.suptitle("68 % of errors are below")
+    return _saved(figure, path)
 
 
 def coverage_plot(

@@ -25,11 +25,10 @@ from autofit.tools.util import open_atomic
 from autolens_ml.exceptions import NetworkError
 from autolens_ml.inference.engine import Engine
 from autolens_ml.inference.importance import Status
-from autolens_ml.inference.matching import TASK
+from autolens_ml.inference.matching import card_from
 from autolens_ml.inference.state import Settings, Stage, State
 from autolens_ml.inference.symmetry import candidate_exchanges
 from autolens_ml.latent import LatentSpace, blocks_of
-from autolens_ml.networks.checkpoint import find_card
 from autolens_ml.search.analysis import dataset_of, target_from
 from autolens_ml.search.starts import Starts, starts_from
 
@@ -389,7 +388,7 @@ class CNN(NonLinearSearch):
                 "correct=False needs a network: set network to 'auto', a name or a path"
             )
         if self.network not in (None, "auto"):
-            find_card(self.network, TASK)
+            card_from(self.network)
 
     def _say(self, state: State) -> None:
         text = _STAGE_TEXT.get(state.stage, "").format(n_draws=self.n_draws)

@@ -11,9 +11,9 @@ import autofit as af
 import numpy as np
 
 from autolens_ml.exceptions import DataError, NetworkError
-from autolens_ml.inference.matching import TASK, matching_network
+from autolens_ml.inference.matching import TASK, card_from, matching_network
 from autolens_ml.latent import LatentSpace
-from autolens_ml.networks.checkpoint import cards, find_card
+from autolens_ml.networks.checkpoint import cards
 
 # torch is loaded only where a network is used.
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _proposal_from(
         if card is None:
             return None, reason
     else:
-        card, reason = find_card(network, TASK), ""
+        card, reason = card_from(network), ""
     from autolens_ml.inference.amortised import LensNetwork, NetworkProposal
 
     try:

@@ -1,8 +1,9 @@
-"""Models written for people: the ``model`` section of a preset as an ``af.Model``."""
+"""Models and populations written for people, as in presets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from importlib import import_module
 from inspect import signature
 from numbers import Real
@@ -12,7 +13,9 @@ import autofit as af
 import autolens as al
 import numpy as np
 
-from autolens_ml.exceptions import ModelError
+from autolens_ml.exceptions import ModelError, OptionError
+from autolens_ml.simulate.population import Population
+from autolens_ml.simulate.sources import library_from
 
 _PACKAGES = {"al": "autolens", "aml": "autolens_ml"}
 _LIMITS = ("lower_limit", "upper_limit")
@@ -68,6 +71,54 @@ def model_from_description(description: Mapping[str, Any]) -> af.Collection:
         for one in shared:
             one.put_into(model)
     return model
+
+
+def population_from(options: Mapping[str, Any]) -> Population:
+    """The population that a mapping describes.
+
+    Parameters
+    ----------
+    options
+        ``model``, as :func:`model_from_description` takes it or as ``af.Model.dict()`` gives it;
+        ``instrument``; and, if need be, ``max_source_offset``, ``noise_units`` and ``stamps``, a
+        library by name for each path.
+
+    Raises
+    ------
+    OptionError
+        When an entry is missing, unknown or not of its type.
+    ModelError
+        When the model cannot be made, or not be simulated.
+    """
+    known = ("model", "instrument", "max_source_offset", "noise_units", "stamps")
+    if unknown := sorted(str(name) for name in options if name not in known):
+        raise OptionError(f"population: unknown {', '.join(unknown)}; known: {', '.join(known)}")
+    if missing := [name for name in known[:2] if name not in options]:
+        raise OptionError(f"population: needs {', '.join(missing)}")
+    model = options["model"]
+    if isinstance(model, Mapping):
+        is_stored = isinstance(model.get("type"), str)
+        model = _model_from_dict(model) if is_stored else model_from_description(model)
+    stamps = options.get("stamps") or {}
+    if not isinstance(stamps, Mapping):
+        raise OptionError(f"population: stamps must be libraries by path, not {stamps!r}")
+    return Population(
+        model,
+        options["instrument"],
+        max_source_offset=options.get("max_source_offset"),
+        noise_units=options.get("noise_units", False),
+        stamps={path: library_from(name) for path, name in stamps.items()},
+    )
+
+
+def _model_from_dict(values: Mapping[str, Any]) -> Any:
+    try:
+        # autofit takes the dictionary apart that it reads.
+        return af.AbstractPriorModel.from_dict(deepcopy(values))
+    except Exception as error:  # autofit raises whatever the classes that it imports raise
+        raise ModelError(
+            f"population: model is not as af.Model.dict() gives it ({type(error).__name__})"
+        ) from error
 
 
 class _Shared:

@@ -77,6 +77,8 @@ class Observation:
     shift : Tensor
         Whole pixels by which everything was moved, shape (n, 2): towards +y and towards +x. Times
         the pixel scale, it is to be added to the centre (y, x) of the lens.
+    psf_rms : Tensor
+        Of the Gaussian by which the light was blurred, in pixels, shape (n,).
     """
 
     image: torch.Tensor
@@ -85,6 +87,7 @@ class Observation:
     arcs: torch.Tensor
     lens_light: torch.Tensor
     shift: torch.Tensor
+    psf_rms: torch.Tensor
 
     @classmethod
     def of(cls, arcs: torch.Tensor, lens_light: torch.Tensor | None = None) -> Observation:
@@ -114,7 +117,9 @@ class Observation:
                 f"lens_light of shape {tuple(lens_light.shape)} for arcs of {tuple(arcs.shape)}"
             )
         shift = torch.zeros(len(arcs), 2, dtype=torch.long, device=arcs.device)
-        return cls(arcs, torch.zeros_like(arcs), torch.ones_like(arcs), arcs, lens_light, shift)
+        sharp = torch.zeros(len(arcs), dtype=arcs.dtype, device=arcs.device)
+        none, all_used = torch.zeros_like(arcs), torch.ones_like(arcs)
+        return cls(arcs, none, all_used, arcs, lens_light, shift, sharp)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -290,7 +295,8 @@ class PSFBlur(Effect):
         padded = functional.pad(image[None], (radius,) * 4, mode="replicate")
         blurred = functional.conv2d(padded, kernels[:, None, :, None], groups=len(image))
         blurred = functional.conv2d(blurred, kernels[:, None, None, :], groups=len(image))[0]
-        return replace(observation, image=blurred / _peak(blurred))
+        psf_rms = torch.hypot(observation.psf_rms, rms[:, 0].to(image.dtype))
+        return replace(observation, image=blurred / _peak(blurred), psf_rms=psf_rms)
 
 
 @dataclass(frozen=True, kw_only=True)

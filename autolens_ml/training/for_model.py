@@ -15,9 +15,10 @@ from autogalaxy.profiles.light.operated import LightProfileOperated
 from autogalaxy.profiles.mass.abstract.abstract import MassProfile
 
 from autolens_ml.exceptions import DataError, DataWarning, ModelError
+from autolens_ml.simulate.description import population_from
 from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.simulate.observation import Observation, observation_from
-from autolens_ml.training.preset import Preset, TrainingOptions, population_from
+from autolens_ml.training.preset import Preset, TrainingOptions
 
 # Sides of images [px], which are multiples of the first, and all of which networks take.
 _STEP, _SMALLEST, _LARGEST = 8, 64, 192
@@ -34,6 +35,8 @@ _SERSIC_INDEX = (0.5, 5.0)
 _LARGEST_RADIUS = 0.25
 # Pixels this coarse [arcsec] have more structure in them than 2 x 2 sub-pixels show.
 _COARSE = 0.2
+# Of images that have what real ones have.
+_SHARES = {"masked": 0.5, "uneven_depth": 0.3, "resampled": 0.5, "photon_spread": 4.0}
 # Bytes of the training set.
 _SET_SIZE = 4e9
 
@@ -96,13 +99,13 @@ def preset_for(
     made = population_from(population)
     if training is None:
         size = 2.0 * side**2 * made.forward.n_planes
-        largest = TrainingOptions().n_lenses
-        training = TrainingOptions(n_lenses=min(largest, int(_SET_SIZE / size)))
+        largest = TrainingOptions().n_training
+        training = TrainingOptions(n_training=min(largest, int(_SET_SIZE / size)))
     return Preset(
         name=name,
         description=f'{made.space.dim} parameters of a model, on images of {scale:g}" pixels.',
-        population=population,
-        targets=list(made.names),
+        task="lens-parameters",
+        data={"population": population, "targets": list(made.names), "shares": dict(_SHARES)},
         training=training,
         seed=seed,
     )

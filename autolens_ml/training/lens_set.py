@@ -7,10 +7,8 @@ is worth many times its number.
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,16 @@ import autofit as af
 import autolens as al
 import numpy as np
 import torch
-from autofit.tools.util import open_atomic
 from autogalaxy.profiles.mass.abstract.abstract import MassProfile
 from scipy.special import ndtr, ndtri
 
-from autolens_ml.exceptions import DataError, OptionError
+from autolens_ml.exceptions import OptionError
 from autolens_ml.latent import LatentSpace, indexed_paths
 from autolens_ml.simulate.forward import CHUNK, instance_at, profiles_of
 from autolens_ml.simulate.population import Population, SimulatedLenses
 from autolens_ml.simulate.selection import Selection
 from autolens_ml.simulate.symmetries import Symmetry, symmetries_of
+from autolens_ml.training.array_store import Layout, stored_arrays
 from autolens_ml.training.degradation import depths, resampled
 
 # Radii of the circular masks that users draw, in units of half the image.
@@ -106,74 +104,17 @@ class LensSet:
         OptionError
             When the set does not fit on the disk.
         """
-        arrays = {
+        layout: Layout = {
             "planes": ((n, population.forward.n_planes, *population.instrument.shape), np.float16),
             "latents": ((n, population.space.dim), np.float32),
             "psf_fwhm": ((n,), np.float32),
             "exposure_times": ((n,), np.float32),
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        progress = folder / "progress.json"
-        done = _done(progress, seed)
-        if done < n:
-            maps = _opened(folder, arrays, "r+" if done else "w+")
-            start = done - done % CHUNK
-            for lenses in population.batches(n, seed, start=start):
-                rows = slice(start, start + len(lenses))
-                for name, values in _stored(lenses).items():
-                    maps[name][rows] = values
-                    maps[name].flush()
-                start = rows.stop
-                with open_atomic(progress) as file:
-                    file.write(json.dumps({"done": start, "seed": seed}))
-                say(start, n)
-        return cls(population, **_opened(folder, arrays, "r"))
 
+        def made(start: int) -> Iterator[dict[str, np.ndarray]]:
+            return map(_stored, population.batches(n, seed, start=start))
 
-def _done(progress: Path, seed: int) -> int:
-    """Lenses that are already there."""
-    if not progress.is_file():
-        return 0
-    try:
-        stored = json.loads(progress.read_text())
-        done, stored_seed = int(stored["done"]), stored.get("seed", seed)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{progress}: not readable; delete {progress.parent}") from error
-    if stored_seed != seed:
-        raise DataError(
-            f"{progress.parent} holds lenses of seed {stored_seed}, not {seed}: give another "
-            "folder, or delete it"
-        )
-    return done
-
-
-def _opened(
-    folder: Path, arrays: dict[str, tuple[tuple[int, ...], type]], mode: str
-) -> dict[str, np.ndarray]:
-    """The arrays of a set, as they are on disk."""
-    if mode == "w+":
-        needed = sum(
-            int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in arrays.values()
-        )
-        free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise OptionError(
-                f"{folder}: the lenses need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-                "free: give another folder, or fewer lenses"
-            )
-    maps = {}
-    for name, (shape, dtype) in arrays.items():
-        file = folder / f"{name}.npy"
-        try:
-            maps[name] = np.lib.format.open_memmap(file, mode=mode, dtype=dtype, shape=shape)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: missing or damaged; delete {folder}") from error
-        if maps[name].shape != shape or maps[name].dtype != dtype:
-            raise DataError(
-                f"{file} holds an array of {maps[name].shape}, not {shape}, so another set of "
-                "lenses: give another folder, or delete it"
-            )
-    return maps
+        return cls(population, **stored_arrays(folder, layout, seed, made, CHUNK, say))
 
 
 def _stored(lenses: SimulatedLenses) -> dict[str, np.ndarray]:
@@ -358,12 +299,28 @@ class Shares:
         correlated noise.
     photon_spread : float
         Largest factor, either way, by which the photon noise differs from the instrument's.
+
+    Raises
+    ------
+    OptionError
+        When one of them is not a number, or out of its range.
     """
 
     masked: float = 0.0
     uneven_depth: float = 0.0
     resampled: float = 0.0
     photon_spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            low, high = (1.0, np.inf) if entry.name == "photon_spread" else (0.0, 1.0)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            # Written so that NaN fails.
+            if not (is_number and low <= value <= high and np.isfinite(value)):
+                raise OptionError(
+                    f"shares: {entry.name} must be a number from {low:g} to {high:g}, not {value!r}"
+                )
 
 
 class Observer:
@@ -405,6 +362,9 @@ class Observer:
         self._unit = np.ones_like(unit) if population.noise_units else unit
         self._y, self._x = (np.arange(side) - (side - 1) / 2.0 for side in instrument.shape)
         self._radii = np.hypot(self._y[:, None], self._x[None, :])
+
+    def __len__(self) -> int:
+        return len(self.lenses)
 
     def batch_from(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         """Observe the lenses at ``rows``, an ascending array."""

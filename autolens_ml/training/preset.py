@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import autofit as af
 import yaml
 
-from autolens_ml.exceptions import ModelError, OptionError
-from autolens_ml.simulate.description import model_from_description
-from autolens_ml.simulate.population import Population
-from autolens_ml.simulate.sources import library_from
+from autolens_ml.exceptions import OptionError
 
 _FOLDER = files("autolens_ml.training") / "presets"
 # Of options that are shares.
-_LARGEST = {
-    "warm_up": 1.0,
-    "ema_decay": 1.0,
-    "mask_share": 1.0,
-    "uneven_depth_share": 1.0,
-    "resampled_share": 1.0,
-}
+_LARGEST = {"warm_up": 1.0, "ema_decay": 1.0}
 _KINDS: dict[str, tuple[type, str]] = {
     "name": (str, "text"),
     "description": (str, "text"),
     "task": (str, "text"),
-    "population": (dict, "a mapping"),
+    "data": (dict, "a mapping"),
     "network": (dict, "a mapping"),
-    "targets": (list, "a list of paths, such as galaxies.lens.mass"),
 }
 
 
@@ -44,12 +32,12 @@ class TrainingOptions:
 
     Attributes
     ----------
-    n_lenses, n_validation : int
-        Lenses simulated to learn from, and to validate with.
+    n_training, n_validation : int
+        Examples to learn from, and to validate with.
     n_steps : int
         Optimiser steps; the learning rate falls to zero over them.
     batch_size : int
-        Lenses per step and device.
+        Examples per step and device.
     learning_rate, weight_decay : float
         Of AdamW, the rate at its largest.
     warm_up : float
@@ -62,11 +50,6 @@ class TrainingOptions:
         Steps between looks at the validation set.
     patience : int
         Looks without a gain after which training ends.
-    mask_share, uneven_depth_share, resampled_share : float
-        Shares of lenses that are seen through a mask, have patches of missing exposures, and
-        noise correlated by resampling.
-    photon_spread : float
-        Largest factor, either way, by which the photon noise differs from the instrument's.
 
     Raises
     ------
@@ -74,7 +57,7 @@ class TrainingOptions:
         When one of them is not a number, or out of its range.
     """
 
-    n_lenses: int = 150_000
+    n_training: int = 150_000
     n_validation: int = 2_000
     n_steps: int = 12_000
     batch_size: int = 128
@@ -85,10 +68,6 @@ class TrainingOptions:
     ema_decay: float = 0.998
     validate_every: int = 500
     patience: int = 20
-    mask_share: float = 0.5
-    uneven_depth_share: float = 0.3
-    resampled_share: float = 0.5
-    photon_spread: float = 4.0
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -100,8 +79,6 @@ class TrainingOptions:
             elif not (_is_number(value) and 0.0 <= value <= _LARGEST.get(name, math.inf)):
                 largest = f" and <= {_LARGEST[name]:g}" if name in _LARGEST else ""
                 raise OptionError(f"training: {name} must be a number >= 0{largest}, not {value!r}")
-        if self.photon_spread < 1.0:
-            raise OptionError(f"training: photon_spread must be >= 1, not {self.photon_spread!r}")
 
 
 @dataclass(frozen=True)
@@ -114,21 +91,18 @@ class Preset:
         Of the preset and of its network: letters, digits, ``-`` and ``_``.
     description : str
         For people.
-    population : dict
-        ``model`` (see ``simulate.description``), ``instrument``, ``max_source_offset``,
-        ``noise_units`` and ``stamps`` of a :class:`Population`.
-    targets : list of str
-        Paths, or the beginnings of paths, of the parameters that the network estimates.
+    task : str
+        What the network is for, one of :data:`~autolens_ml.training.task.TASKS`.
+    data : dict
+        What it learns from, as the task takes it.
     network : dict
-        Arguments of :class:`PosteriorNetwork` other than ``dim``.
+        Arguments of the network, as the task takes them.
     training : TrainingOptions
         How it is trained.
     seed : int
         Of simulation and training.
     initial : str or None
         A network, by name or path, whose weights training starts from.
-    task : str
-        What the network is for.
 
     Raises
     ------
@@ -138,21 +112,18 @@ class Preset:
 
     name: str
     description: str
-    population: dict[str, Any]
-    targets: list[str]
+    task: str
+    data: dict[str, Any]
     network: dict[str, Any] = field(default_factory=dict)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     seed: int = 1
     initial: str | None = None
-    task: str = "lens-parameters"
 
     def __post_init__(self) -> None:
         for name, (kind, words) in _KINDS.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or not (value or name == "network"):
                 raise OptionError(f"preset: {name} must be {words}, not {value!r}")
-        if not all(isinstance(target, str) for target in self.targets):
-            raise OptionError(f"preset: targets must be paths, not {self.targets!r}")
         if not isinstance(self.initial, str | None):
             raise OptionError(f"preset: initial must name a network, not {self.initial!r}")
         if not _is_whole(self.seed) or self.seed < 0:
@@ -168,7 +139,7 @@ class Preset:
             When an entry is missing, unknown or not of its type.
         """
         _check_names(values, cls, where)
-        missing = [n for n in ("name", "description", "population", "targets") if n not in values]
+        missing = [n for n in ("name", "description", "task", "data") if n not in values]
         if missing:
             raise OptionError(f"{where}: needs {', '.join(missing)}")
         training = values.get("training") or {}
@@ -180,64 +151,16 @@ class Preset:
         return asdict(self)
 
     def changed(
-        self, n_steps: int | None = None, n_lenses: int | None = None, seed: int | None = None
+        self, n_steps: int | None = None, n_training: int | None = None, seed: int | None = None
     ) -> Preset:
-        """The preset with other steps, training lenses or seed; ``None`` keeps its own."""
-        options = {"n_steps": n_steps, "n_lenses": n_lenses}
+        """The preset with other steps, training examples or seed; ``None`` keeps its own."""
+        options = {"n_steps": n_steps, "n_training": n_training}
         given = {name: value for name, value in options.items() if value is not None}
         return replace(
             self,
             training=replace(self.training, **given),
             seed=self.seed if seed is None else seed,
         )
-
-    def make_population(self) -> Population:
-        """The population of the training lenses."""
-        return population_from(self.population)
-
-
-def population_from(options: Mapping[str, Any]) -> Population:
-    """The population that the ``population`` entry of a preset describes.
-
-    ``model`` is a description (see ``simulate.description``) or the dictionary of an
-    ``af.Model``; ``stamps`` names a library for each path.
-
-    Raises
-    ------
-    OptionError
-        When an entry is missing, unknown or not of its type.
-    ModelError
-        When the model cannot be made, or not be simulated.
-    """
-    known = ("model", "instrument", "max_source_offset", "noise_units", "stamps")
-    if unknown := sorted(str(name) for name in options if name not in known):
-        raise OptionError(f"population: unknown {', '.join(unknown)}; known: {', '.join(known)}")
-    if missing := [name for name in known[:2] if name not in options]:
-        raise OptionError(f"population: needs {', '.join(missing)}")
-    model = options["model"]
-    if isinstance(model, Mapping):
-        is_stored = isinstance(model.get("type"), str)
-        model = _model_from_dict(model) if is_stored else model_from_description(model)
-    stamps = options.get("stamps") or {}
-    if not isinstance(stamps, Mapping):
-        raise OptionError(f"population: stamps must be libraries by path, not {stamps!r}")
-    return Population(
-        model,
-        options["instrument"],
-        max_source_offset=options.get("max_source_offset"),
-        noise_units=options.get("noise_units", False),
-        stamps={path: library_from(name) for path, name in stamps.items()},
-    )
-
-
-def _model_from_dict(values: Mapping[str, Any]) -> Any:
-    try:
-        # autofit takes the dictionary apart that it reads.
-        return af.AbstractPriorModel.from_dict(deepcopy(values))
-    except Exception as error:  # autofit raises whatever the classes that it imports raise
-        raise ModelError(
-            f"population: model is not as af.Model.dict() gives it ({type(error).__name__})"
-        ) from error
 
 
 def presets() -> list[str]:

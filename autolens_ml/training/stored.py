@@ -1,4 +1,4 @@
-"""Stored networks, made ready for use from their cards."""
+"""What stored networks say: latents and priors from their cards."""
 
 from __future__ import annotations
 
@@ -6,30 +6,9 @@ from copy import deepcopy
 
 import autofit as af
 
-from autolens_ml.exceptions import NetworkError, OptionError
+from autolens_ml.exceptions import NetworkError
 from autolens_ml.latent import LatentSpace, indexed_paths
-from autolens_ml.networks.checkpoint import Card, load_state
-from autolens_ml.networks.posterior import PosteriorNetwork
-
-
-def network_from(card: Card) -> PosteriorNetwork:
-    """The posterior network of a card, ready to be evaluated.
-
-    Raises
-    ------
-    NetworkError
-        When the weights are missing, altered or of another architecture.
-    """
-    state = load_state(card)
-    try:
-        network = PosteriorNetwork(**card.architecture["config"])
-        network.load_state_dict(state)
-    except (KeyError, TypeError, OptionError, RuntimeError) as error:
-        raise NetworkError(
-            f"{card.weights}: the weights do not fit the architecture of their card; reinstall "
-            "autolens_ml or train the network again"
-        ) from error
-    return network.eval()
+from autolens_ml.networks.checkpoint import Card
 
 
 def space_from(card: Card) -> LatentSpace:

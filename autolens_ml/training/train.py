@@ -10,31 +10,28 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from autofit.tools.util import open_atomic
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from autolens_ml.exceptions import NetworkError, OptionError
 from autolens_ml.networks.checkpoint import FORMAT, Card, find_card, load_state, save_network
-from autolens_ml.networks.posterior import PosteriorNetwork
-from autolens_ml.simulate.population import Population
-from autolens_ml.training.estimation import LensData, PosteriorEstimation
-from autolens_ml.training.lens_set import Observer, target_columns
+from autolens_ml.training.loop import Learning, TaskData
 from autolens_ml.training.preset import Preset
+from autolens_ml.training.task import Say, Task, silent, task_of
 
 _PACKAGES = ("autolens", "autofit", "jax", "torch", "lightning", "numpy")
-_FEATURE_BATCH = 64
 # Warnings of what is done on purpose here (batches are made on the fly, in this process), or is
 # Lightning's own affair.
 _NO_CONCERN = (
@@ -71,14 +68,16 @@ def train(
     preset: Preset,
     folder: Path,
     hardware: Hardware | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
+    sets: Path | None = None,
 ) -> Card:
     """Train a network and store it, without figures of merit: ``evaluate`` measures those.
 
-    Everything is in ``folder``: the simulated sets, logs, checkpoints, and in the end
-    ``NAME.safetensors`` and ``NAME.json``. Called again after an interruption it goes on from the
-    last look at the validation set; called again after the end it returns the card. With several
-    devices or nodes every process makes this call, and the folder must be on a disk that all see.
+    Everything is in ``folder``: logs, checkpoints, the simulated sets unless ``sets`` is given, and
+    in the end ``NAME.safetensors`` and ``NAME.json``. Called again after an interruption it goes on
+    from the last look at the validation set; called again after the end it returns the card. With
+    several devices or nodes every process makes this call, and the folder must be on a disk that
+    all see.
 
     Parameters
     ----------
@@ -90,6 +89,9 @@ def train(
         Accelerator, devices, precision.
     say
         Takes a line of progress.
+    sets
+        Where the simulated sets are kept, by default ``folder``. Presets with the same data, seed
+        and number of examples share them.
 
     Returns
     -------
@@ -109,10 +111,9 @@ def train(
         When the sets in the folder are damaged.
     """
     hardware = hardware or Hardware()
-    population = preset.make_population()
-    targets = target_columns(population.model, preset.targets)
-    network = _network_from(preset, population, len(targets))
-    fields = _card_fields(preset, population, targets, network)
+    task = task_of(preset)
+    network = _untrained(task)
+    fields = _card_fields(task, network)
     if preset.initial is not None:
         initial = find_card(preset.initial, preset.task)
         _start_from(initial, network)
@@ -121,25 +122,25 @@ def train(
     Card.from_dict({**fields, "sha256": "0" * 64, "format": FORMAT})
     if rank_zero_only.rank == 0:
         _claim(folder, preset)
-    else:
-        say = _silent
+    else:  # the first process alone tells of progress
+        say = silent
     if card := _finished(preset, folder):
         say(f"{card.path} is trained already")
         return card
-    data = LensData(preset, population, list(targets.values()), folder, say)
+    data = TaskData(task, sets or folder, say)
     progress = _Progress(preset.training.n_steps, say)
     looks = _Looks(folder / "checkpoints", preset.training.patience)
     with _quiet_lightning(), _denormals_flushed():
         trainer = _trainer(preset, folder, hardware, [progress, looks])
         trainer.fit(
-            PosteriorEstimation(network, preset.training),
+            Learning(network, task),
             data,
             ckpt_path=looks.last if looks.last.is_file() else None,
             weights_only=True,
         )
         if trainer.is_global_zero:
             _load_best(network, looks.best)
-            network.learn_features(_features_of(network, data.validation))
+            task.finish(network.eval(), data.validation)
             fields["training"] |= {
                 "steps": trainer.global_step,
                 "hours": round(progress.seconds / 3600.0, 2),
@@ -148,10 +149,6 @@ def train(
             save_network(folder, fields, network.state_dict())
         trainer.strategy.barrier()
     return find_card(folder / f"{preset.name}.json")
-
-
-def _silent(line: str) -> None:
-    """Progress is told by the first process alone."""
 
 
 def _claim(folder: Path, preset: Preset) -> None:
@@ -179,34 +176,21 @@ def _finished(preset: Preset, folder: Path) -> Card | None:
     return None
 
 
-def _network_from(preset: Preset, population: Population, dim: int) -> PosteriorNetwork:
-    """The untrained network, which depends on the preset's seed alone."""
+def _untrained(task: Task) -> nn.Module:
+    """The network before training, which depends on the preset's seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(preset.seed)
-        try:
-            network = PosteriorNetwork(dim=dim, **preset.network)
-        except TypeError as error:
-            raise OptionError(f"network: {error}") from error
-    blank = torch.ones(1, *population.instrument.shape)
-    try:
-        with torch.no_grad():
-            network(blank, blank, blank, torch.ones(1))
-    except RuntimeError as error:
-        y, x = population.instrument.shape
-        raise OptionError(
-            f"network: fold must divide both sides of the images, which have {y} x {x} pixels"
-        ) from error
-    return network
+        torch.manual_seed(task.preset.seed)
+        return task.network()
 
 
-def _start_from(card: Card, network: PosteriorNetwork) -> None:
+def _start_from(card: Card, network: nn.Module) -> None:
     """Give a network the weights of a stored one."""
     try:
         network.load_state_dict(load_state(card))
     except RuntimeError as error:
         raise OptionError(
             f"initial: the weights of {card.name} do not fit this preset's network: its network "
-            "section and targets must be the same"
+            "and data sections must be those of the same network"
         ) from error
 
 
@@ -243,7 +227,7 @@ def _trainer(
         raise OptionError(f"training: {str(error).splitlines()[0]}") from error
 
 
-def _load_best(network: PosteriorNetwork, checkpoint: Path) -> None:
+def _load_best(network: nn.Module, checkpoint: Path) -> None:
     """Give a network the averaged weights of a checkpoint."""
     if not checkpoint.is_file():
         raise OptionError("training: the loss was never finite; set a lower learning_rate")
@@ -256,18 +240,6 @@ def _load_best(network: PosteriorNetwork, checkpoint: Path) -> None:
             if name.startswith(prefix)
         }
     )
-
-
-@torch.no_grad()
-def _features_of(network: PosteriorNetwork, observer: Observer) -> torch.Tensor:
-    """Features of the validation set, as the stored network will see images: not averaged."""
-    network.eval()
-    n, rng = len(observer.lenses), np.random.default_rng(0)
-    batches = (
-        observer.batch_from(np.arange(i, min(i + _FEATURE_BATCH, n)), rng)
-        for i in range(0, n, _FEATURE_BATCH)
-    )
-    return torch.cat([network.features(*batch.inputs) for batch in batches])
 
 
 class _Looks(Checkpoint):
@@ -329,7 +301,7 @@ class _Looks(Checkpoint):
 class _Progress(pl.Callback):
     """Lines of progress, and the seconds spent over all resumed calls."""
 
-    def __init__(self, n_steps: int, say: Callable[[str], None]) -> None:
+    def __init__(self, n_steps: int, say: Say) -> None:
         self.seconds = 0.0
         self._n_steps = n_steps
         self._say = say
@@ -391,37 +363,20 @@ def _denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(before)
 
 
-def _card_fields(
-    preset: Preset,
-    population: Population,
-    targets: dict[str, int],
-    network: PosteriorNetwork,
-) -> dict[str, Any]:
+def _card_fields(task: Task, network: nn.Module) -> dict[str, Any]:
     """All that is known before the training."""
-    instrument = population.instrument
+    preset = task.preset
     return {
         "name": preset.name,
         "task": preset.task,
         "description": preset.description,
-        "instrument": instrument.as_dict(),
-        "bands": list(instrument.bands),
         "n_parameters": sum(p.numel() for p in network.parameters()),
         "architecture": {"class": type(network).__name__, "config": network.config},
-        "inputs": {
-            "shape": list(instrument.shape),
-            "pixel_scale": instrument.pixel_scale,
-            "units": "noise of an empty pixel",
-        },
-        "outputs": {
-            "parameters": list(targets),
-            "prior": population.model.dict(),
-            "noise_units": population.noise_units,
-            "population": preset.population,
-        },
+        **task.card_fields(),
         "training": {
             "preset": preset.name,
             "seed": preset.seed,
-            "samples": preset.training.n_lenses,
+            "samples": preset.training.n_training,
             "batch_size": preset.training.batch_size,
             "versions": {name: version(name) for name in _PACKAGES},
         },

@@ -14,17 +14,19 @@ from tests.simulate import models
 PRESET = """
 name: tiny
 description: The smallest lens.
-population:
-  instrument: {instrument}
-  noise_units: true
-  model:
-    lens:
-      redshift: 0.5
-      mass: {{class: al.mp.IsothermalSph, centre: [0.0, 0.0]}}
-    source:
-      redshift: 1.0
-      light: {{class: al.lp.ExponentialSph, intensity: {{log_uniform: [5.0, 50.0]}}}}
-targets: [galaxies.lens.mass]
+task: lens-parameters
+data:
+  population:
+    instrument: {instrument}
+    noise_units: true
+    model:
+      lens:
+        redshift: 0.5
+        mass: {{class: al.mp.IsothermalSph, centre: [0.0, 0.0]}}
+      source:
+        redshift: 1.0
+        light: {{class: al.lp.ExponentialSph, intensity: {{log_uniform: [5.0, 50.0]}}}}
+  targets: [galaxies.lens.mass]
 """
 
 
@@ -40,6 +42,11 @@ def model(tmp_path):
     path = tmp_path / "model.json"
     path.write_text(json.dumps(models.small_model().dict()))
     return str(path)
+
+
+def test_presets_without_a_population(tmp_path):
+    with pytest.raises(OptionError, match="preset ensai-alexnet has no population"):
+        simulate_set("ensai-alexnet", 4, tmp_path / "set.h5")
 
 
 def test_a_preset_into_hdf5_and_on(preset, tmp_path):

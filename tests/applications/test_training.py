@@ -7,6 +7,7 @@ import pytest
 from autolens_ml.applications.fit.demo import DEMO_FITS
 from autolens_ml.applications.training import requested_preset
 from autolens_ml.exceptions import DataError, OptionError
+from autolens_ml.training.task import task_of
 
 
 def test_a_shipped_preset():
@@ -30,7 +31,7 @@ def test_one_or_the_other(request_):
 def test_for_a_model_and_data():
     preset = requested_preset(None, "sie+shear+sersic", DEMO_FITS)
     assert preset.name == "sie-shear-sersic"
-    population = preset.make_population()
+    population = task_of(preset).population
     assert population.instrument.pixel_scale == pytest.approx(0.1)
     assert "galaxies.lens.mass.einstein_radius" in population.names
 

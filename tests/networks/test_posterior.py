@@ -34,11 +34,16 @@ def inputs(n: int = 4, side: int = SIDE) -> tuple[torch.Tensor, ...]:
 
 
 def channels_of(network: PosteriorNetwork, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What the backbone is given."""
+    """The channels and scalars that the residual network is given."""
     seen = []
-    hook = network.backbone.register_forward_pre_hook(lambda module, given: seen.extend(given))
+    backbone = network.backbone
+    hooks = [
+        module.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+        for module in (backbone.stem, backbone.blocks[0].film)
+    ]
     network.features(*arguments)
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     return tuple(seen)
 
 
@@ -192,3 +197,84 @@ def test_bad_options(changes, match):
     with pytest.raises(OptionError, match=match) as raised:
         PosteriorNetwork(DIM, **changes)
     assert "\n" not in str(raised.value)
+
+
+def ensai_of(head="moments", n_draws=16, **options):
+    options = {"name": "ensai-6", "width": 0.5, "image_size": 96, "dropout": 0.1, **options}
+    torch.manual_seed(3)
+    return PosteriorNetwork(DIM, head, options, backbone="ensai", n_dropout_draws=n_draws).eval()
+
+
+def images_of(n=3, side=96):
+    generator = torch.Generator().manual_seed(5)
+    images = torch.rand(n, side, side, generator=generator)
+    mask = torch.ones_like(images)
+    mask[:, :20, :30] = 0.0
+    return images, 0.1 * torch.ones_like(images), mask, torch.full((n,), 2.0)
+
+
+@torch.no_grad()
+def test_networks_of_ensai_see_shapes_alone():
+    """Neither the unit, nor the background, nor what is masked matters."""
+    network = ensai_of()
+    images, noise, mask, width = images_of()
+    expected = network(images, noise, mask, width).mean
+    # The brightest pixel is the unit: the background has to leave it as it is.
+    hidden = torch.where(mask > 0, 7.0 * images, torch.nan)
+    again = network(hidden, 3.0 * noise, mask, 2.0 * width).mean
+    torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(network(images.mT, noise, mask, width).mean, expected, atol=1e-3)
+
+
+@torch.no_grad()
+def test_dropout_widens_posteriors():
+    """Mean and variance over draws: that of the mixture is their mean plus the scatter."""
+    network, inputs = ensai_of(), images_of()
+    plain = network(*inputs)
+    assert plain.means.shape == (3, 1, DIM)
+    network.dropout_rate.fill_(0.2)
+    density = network(*inputs)
+    assert density.means.shape == (3, 16, DIM)
+    between = density.means.var(1, correction=0)
+    within = density.roots.diagonal(dim1=-2, dim2=-1).pow(-2).mean(1)
+    torch.testing.assert_close(density.variance, between + within, rtol=1e-4, atol=1e-6)
+    assert (between > 0.0).all()
+    # The same image has the same posterior.
+    torch.testing.assert_close(network(*inputs).means, density.means)
+
+
+@torch.no_grad()
+def test_dropout_is_tuned_for_coverage():
+    """Truths that scatter by what dropout does ask for dropout; by nothing more, for none."""
+    network, inputs = ensai_of(n_draws=4), images_of(16)
+    plain = network(*inputs)
+    generator = torch.Generator().manual_seed(1)
+    truths = plain.sample(1, generator)[0]
+    network.learn_dropout([(inputs, truths)])
+    assert float(network.dropout_rate) <= 0.02
+    network.dropout_rate.fill_(0.15)
+    truths = network(*inputs).sample(1, generator)[0]
+    network.learn_dropout([(inputs, truths)])
+    assert float(network.dropout_rate) >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"backbone": "vgg"}, "no backbone 'vgg': choose one of resnet, ensai"),
+        ({"backbone": "ensai"}, "needs? .*name|missing .*'name'"),
+        (
+            {
+                "backbone": "ensai",
+                "backbone_options": {"name": "alexnet"},
+                "head": "moments",
+                "head_options": {"k": 3},
+            },
+            "unexpected keyword argument 'k'",
+        ),
+        ({"head": "moments"}, "256 features are not means and variances of 3 latents"),
+    ],
+)
+def test_bad_backbones(arguments, match):
+    with pytest.raises(OptionError, match=match):
+        PosteriorNetwork(3, **arguments)

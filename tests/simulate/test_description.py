@@ -1,14 +1,19 @@
 """Models written for people."""
 
+import json
+
 import autofit as af
 import autolens as al
 import numpy as np
 import pytest
 import yaml
 
-from autolens_ml.exceptions import ModelError
+from autolens_ml.exceptions import AutolensMLError, ModelError, OptionError
 from autolens_ml.profiles.light import PixelLight
-from autolens_ml.simulate.description import model_from_description
+from autolens_ml.simulate.description import model_from_description, population_from
+from tests.training.small import INSTRUMENT, LENS, SOURCE, preset
+
+POPULATION = preset().data["population"]
 
 TEXT = """
 lens:
@@ -129,3 +134,50 @@ def test_descriptions_of_nothing(case):
         described(edit)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"modle": {}}, "population: unknown modle; known: model"),
+        ({"instrument": "hubble"}, "hubble"),
+        ({"instrument": {**INSTRUMENT, "depth": 3}}, "depth"),
+        ({"stamps": ["hubble-deep-field"]}, "stamps must be libraries by path"),
+        ({"stamps": {"galaxies.source.bulge": "no-such-folder"}}, "no-such-folder"),
+        ({"model": {"type": "model", "arguments": {}}}, "af.Model.dict"),
+        ({"model": {"lens": {**LENS, "bulge": {"class": "al.lp.Sérsic"}}}}, "Sérsic"),
+        ({"model": 3}, "galaxies"),
+    ],
+)
+def test_bad_populations(changes, match):
+    with pytest.raises(AutolensMLError, match=match) as raised:
+        population_from({**POPULATION, **changes})
+    assert "\n" not in str(raised.value)
+
+
+def test_populations_need_a_model_and_an_instrument():
+    with pytest.raises(OptionError, match="needs model, instrument"):
+        population_from({})
+
+
+def test_stored_models():
+    """A preset may hold what ``af.Model.dict()`` gives; making it leaves it as it is."""
+    light = af.Model(al.lp.SersicSph)
+    mass = af.Model(al.mp.IsothermalSph, centre=light.centre)
+    lens = af.Model(al.Galaxy, redshift=0.5, mass=mass, bulge=light)
+    model = af.Collection(galaxies=af.Collection(lens=lens))
+    given = {**POPULATION, "model": json.loads(json.dumps(model.dict()))}
+    before = json.dumps(given)
+    names = population_from(given).names
+    assert json.dumps(given) == before
+    assert population_from(given).names == names
+    assert len(names) == model.prior_count == 6
+
+
+def test_described_models():
+    population = population_from(POPULATION)
+    assert population.noise_units and population.instrument.shape == (16, 16)
+    assert set(population.model.galaxies.dict()["arguments"]) == {"lens", "source"}
+    free = {**SOURCE, "redshift": {"uniform": [0.8, 1.2]}}
+    with pytest.raises(ModelError, match="redshift"):
+        population_from({**POPULATION, "model": {"lens": LENS, "source": free}})

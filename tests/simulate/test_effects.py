@@ -112,7 +112,7 @@ def test_happens_to_its_share_of_the_images_and_leaves_the_others(effect):
     observed = effect(given, seeded(3))
     changed = torch.zeros(n, dtype=torch.bool)
     for name, value in values(observed).items():
-        changed |= (value != getattr(given, name)).flatten(1).any(1)
+        changed |= (value != getattr(given, name)).reshape(n, -1).any(1)
     # A shift may be by nothing, 1 in 49.
     assert 0.3 * n - 4.0 * np.sqrt(0.21 * n) < changed.sum() < 0.3 * n + 4.0 * np.sqrt(0.21 * n)
     never = type(effect)(**{**vars(effect), "probability": 0.0})

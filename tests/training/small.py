@@ -44,23 +44,27 @@ SOURCE = {
 
 
 def preset(**changes) -> Preset:
-    """The preset; ``training`` and ``network`` are merged, other entries replaced."""
+    """The preset; ``data``, ``training`` and ``network`` are merged, other entries replaced."""
     values = {
         "name": "small",
         "description": "A lens in 16 x 16 pixels.",
+        "task": "lens-parameters",
+    }
+    data = {
         "population": {
             "instrument": INSTRUMENT,
             "noise_units": True,
             "model": {"lens": LENS, "source": SOURCE},
         },
         "targets": ["galaxies.lens.mass", "galaxies.source.bulge.centre"],
+        "shares": {"masked": 0.5, "uneven_depth": 0.3, "resampled": 0.5, "photon_spread": 4.0},
     }
     network = {
         "backbone_options": {"widths": [8, 16], "depths": [1, 1], "n_features": 16, "map_size": 2},
         "head_options": {"n_components": 2},
     }
     training = {
-        "n_lenses": 64,
+        "n_training": 64,
         "n_validation": 64,
         "n_steps": 20,
         "batch_size": 16,
@@ -71,6 +75,7 @@ def preset(**changes) -> Preset:
         {
             **values,
             **changes,
+            "data": {**data, **changes.get("data", {})},
             "network": {**network, **changes.get("network", {})},
             "training": {**training, **changes.get("training", {})},
         }

@@ -14,6 +14,7 @@ from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.simulate.observation import psf_fwhm_from
 from autolens_ml.training.for_model import preset_for
 from autolens_ml.training.preset import Preset, TrainingOptions
+from autolens_ml.training.task import task_of
 
 SCALE = 0.08
 UNIT, TIME = 0.02, 500.0  # RMS of an empty pixel, seconds: ten electrons of noise
@@ -47,8 +48,11 @@ def model_of(light, mass=None) -> af.Collection:
 
 def converted(light, **options):
     """The light of the lens as it is simulated."""
-    preset = preset_for(model_of(light), dataset_of(**options), "mine")
-    return preset.make_population().model.galaxies.lens.bulge
+    return population_for(model_of(light), dataset_of(**options)).model.galaxies.lens.bulge
+
+
+def population_for(model, dataset):
+    return task_of(preset_for(model, dataset, "mine")).population
 
 
 def limits(prior):
@@ -56,11 +60,7 @@ def limits(prior):
 
 
 def test_instrument_is_like_the_dataset():
-    instrument = (
-        preset_for(model_of(af.Model(al.lp_linear.Sersic)), dataset_of(), "mine")
-        .make_population()
-        .instrument
-    )
+    instrument = population_for(model_of(af.Model(al.lp_linear.Sersic)), dataset_of()).instrument
     assert instrument.shape == (80, 80) and instrument.pixel_scale == SCALE
     np.testing.assert_allclose(instrument.psf_fwhm, [0.85 * FWHM, 1.15 * FWHM], rtol=0.01)
     # The middle of the range has the noise of an empty pixel, and that of bright ones.
@@ -76,11 +76,9 @@ def test_units_of_the_data_do_not_matter(unit, time):
     factor = unit / UNIT
     model = model_of(af.Model(al.lp.SersicSph))
     source = model.galaxies.source.bulge
-    expected = preset_for(model, dataset_of(), "mine").make_population()
+    expected = population_for(model, dataset_of())
     source.intensity = af.LogUniformPrior(0.1 * factor, 1.0 * factor)
-    other = preset_for(
-        model, dataset_of(brightest=4.0 * factor, unit=unit, time=time), "mine"
-    ).make_population()
+    other = population_for(model, dataset_of(brightest=4.0 * factor, unit=unit, time=time))
     for prior, same in zip(
         other.model.priors_ordered_by_id, expected.model.priors_ordered_by_id, strict=True
     ):
@@ -93,7 +91,7 @@ def test_units_of_the_data_do_not_matter(unit, time):
 
 def test_noise_that_does_not_grow_with_light():
     dataset = dataset_of(time=1e12)
-    instrument = preset_for(model_of(af.Model(al.lp.SersicSph)), dataset, "mine").make_population()
+    instrument = population_for(model_of(af.Model(al.lp.SersicSph)), dataset)
     times = np.array(instrument.instrument.exposure_time)
     assert np.all(instrument.instrument.background_noise_from(times) * times > 1e3)
 
@@ -105,7 +103,7 @@ def test_noise_that_does_not_grow_with_light():
 def test_shape(side, radius, expected):
     """Of all that is not masked: a multiple of 8 from 64 to 192 pixels."""
     preset = preset_for(model_of(af.Model(al.lp.SersicSph)), dataset_of(side, radius), "mine")
-    assert preset.make_population().instrument.shape == (expected, expected)
+    assert task_of(preset).population.instrument.shape == (expected, expected)
 
 
 def test_masks_away_from_the_middle():
@@ -113,16 +111,18 @@ def test_masks_away_from_the_middle():
     mask[70:74, 120:126] = False  # from the middle 51 pixels to the right
     dataset = dataset_of(150).apply_mask(mask=al.Mask2D(mask=mask, pixel_scales=SCALE))
     preset = preset_for(model_of(af.Model(al.lp.SersicSph)), dataset, "mine")
-    assert preset.population["instrument"]["shape"] == [104, 104]
+    assert preset.data["population"]["instrument"]["shape"] == [104, 104]
 
 
 def test_large_images():
     model = model_of(af.Model(al.lp.SersicSph))
     with pytest.warns(DataWarning, match="202 pixels wide.*middle 192"):
         preset = preset_for(model, dataset_of(202), "mine")
-    assert preset.population["instrument"]["shape"] == [192, 192]
+    assert preset.data["population"]["instrument"]["shape"] == [192, 192]
     # The training set stays below 4 GB.
-    assert preset.training.n_lenses * 2 * 192**2 * 2 < 4e9 < (preset.training.n_lenses + 1) * 2e5
+    assert (
+        preset.training.n_training * 2 * 192**2 * 2 < 4e9 < (preset.training.n_training + 1) * 2e5
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small = preset_for(model, dataset_of(64), "mine")
@@ -147,12 +147,12 @@ def test_bases():
     """A multi-Gaussian expansion becomes a Sersic profile with its centre and shape."""
     basis = al.model_util.mge_model_from(mask_radius=3.0, total_gaussians=4, gaussian_per_basis=2)
     preset = preset_for(model_of(basis), dataset_of(), "mine")
-    light = preset.make_population().model.galaxies.lens.bulge
+    light = task_of(preset).population.model.galaxies.lens.bulge
     first = basis.profile_list[0]
     assert light.cls is al.lp.Sersic
     assert limits(light.centre.centre_0) == limits(first.centre.centre_0)
     assert limits(light.ell_comps.ell_comps_1) == limits(first.ell_comps.ell_comps_1)
-    names = [name.removeprefix("galaxies.lens.bulge.") for name in preset.targets[:7]]
+    names = [name.removeprefix("galaxies.lens.bulge.") for name in preset.data["targets"][:7]]
     assert names == [
         "centre.centre_0",
         "centre.centre_1",
@@ -207,7 +207,7 @@ def test_what_is_shared_stays_shared():
     lens, source = model.galaxies.lens, model.galaxies.source
     lens.bulge.centre = lens.mass.centre
     lens.disk = af.Model(al.lp.ExponentialSph, intensity=source.bulge.intensity)
-    made = preset_for(model, dataset_of(), "mine").make_population().model.galaxies
+    made = population_for(model, dataset_of()).model.galaxies
     assert made.lens.bulge.centre.centre_0 == made.lens.mass.centre.centre_0
     assert made.lens.disk.intensity == made.source.bulge.intensity
 
@@ -230,8 +230,8 @@ def test_equal_in_every_session():
     first, second = made(), made()
     assert first == second == Preset.from_dict(json.loads(json.dumps(first.as_dict())))
     assert first.seed == 4 and first.name == "mine"
-    assert first.targets == list(first.make_population().names)
-    assert not first.make_population().model.gathered_assertions()
+    assert first.data["targets"] == list(task_of(first).population.names)
+    assert not task_of(first).population.model.gathered_assertions()
 
 
 def test_psf():

@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 
 from autolens_ml.exceptions import DataError, OptionError
+from autolens_ml.simulate.description import population_from
 from autolens_ml.simulate.population import Population, simulate
 from autolens_ml.training.lens_set import (
     LensSet,
@@ -21,7 +22,6 @@ from autolens_ml.training.lens_set import (
     symmetries_in_training,
     target_columns,
 )
-from autolens_ml.training.preset import population_from
 from tests.training.small import INSTRUMENT, LENS, SIDE, SOURCE
 
 N = 64
@@ -356,7 +356,7 @@ def assert_damaged(match, population, n, seed, folder):
 
 def test_another_set_is_refused(population, lenses, tmp_path):
     folder = folder_of(lenses, tmp_path)
-    assert_damaged(r"holds lenses of seed 3, not 4", population, N, 4, folder)
+    assert_damaged(r"holds examples of seed 3, not 4", population, N, 4, folder)
     assert_damaged(r"array of \(64, 2, 16, 16\), not \(32, ", population, N // 2, 3, folder)
     assert_damaged(r"array of \(64, 2, 16, 16\), not \(128, ", population, 2 * N, 3, folder)
     assert_damaged("latents.npy", population_of(), N, 3, folder)
@@ -380,7 +380,7 @@ def test_missing_files_are_refused(population, lenses, tmp_path):
 
 def test_sets_that_do_not_fit_are_not_begun(population, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
-    with pytest.raises(OptionError, match=r"lenses need 0\.1 GB, and 0\.0 GB are free"):
+    with pytest.raises(OptionError, match=r"set needs 0\.1 GB, and 0\.0 GB are free"):
         LensSet.simulated(population, 50_000, 3, tmp_path)
     assert not list(tmp_path.iterdir())
 

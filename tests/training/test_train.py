@@ -18,11 +18,12 @@ import pytest
 import torch
 
 from autolens_ml.exceptions import DataError, NetworkError, OptionError
+from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import load_state, save_card
 from autolens_ml.training import train as module
-from autolens_ml.training.estimation import LensData, PosteriorEstimation
-from autolens_ml.training.lens_set import target_columns
-from autolens_ml.training.stored import network_from, space_from
+from autolens_ml.training.loop import TaskData
+from autolens_ml.training.stored import space_from
+from autolens_ml.training.task import task_of
 from autolens_ml.training.train import Hardware, train
 from tests.training.small import preset
 
@@ -163,16 +164,14 @@ def test_what_is_stored_is_the_average(folder, monkeypatch):
 
 
 def validation_loss(made, folder, state):
-    population = made.make_population()
-    columns = list(target_columns(population.model, made.targets).values())
-    data = LensData(made, population, columns, folder)
+    task = task_of(made)
+    data = TaskData(task, folder)
     data.setup("fit")
-    network = module._network_from(made, population, len(columns))
+    network = task.network()
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items()})
-    estimation = PosteriorEstimation(network, made.training)
     with torch.no_grad():
-        losses = [estimation._loss(batch) * len(batch.images) for batch in data.val_dataloader()]
-    return float(sum(losses)) / len(data.validation.lenses)
+        losses = [task.loss(network, batch) * len(batch.images) for batch in data.val_dataloader()]
+    return float(sum(losses)) / len(data.validation)
 
 
 def test_the_average_is_what_is_validated(whole):
@@ -228,7 +227,7 @@ def test_what_the_card_says(whole):
     }
     assert card.training["steps"] == 20 and card.training["samples"] == 64
     assert "CPU cores" in card.training["hardware"] and card.training["hours"] >= 0.0
-    network, space = network_from(card), space_from(card)
+    network, space = stored_network(card), space_from(card)
     assert space.dim == network.config["dim"] == 5
     assert sum(p.numel() for p in network.parameters()) == card.n_parameters
     assert network.typical_distance < 1e3
@@ -260,7 +259,7 @@ def test_other_presets_are_refused(whole, folder):
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
-        ({"targets": ["galaxies.lens.mas"]}, OptionError, "did you mean"),
+        ({"data": {"targets": ["galaxies.lens.mas"]}}, OptionError, "did you mean"),
         ({"network": {"head": "spline"}}, OptionError, "head 'spline'"),
         ({"network": {"dim": 3}}, OptionError, "network:.*'dim'"),
         ({"network": {"backbone_options": {"fold": 3}}}, OptionError, "fold must divide.*16 x 16"),
@@ -364,7 +363,7 @@ def test_it_learns(tmp_path):
     """After seconds, what takes the prior 7.1 nats to say takes half of them."""
     made = preset(
         training={
-            "n_lenses": 512,
+            "n_training": 512,
             "n_steps": 300,
             "batch_size": 64,
             "validate_every": 100,
@@ -377,13 +376,10 @@ def test_it_learns(tmp_path):
     entropy = 0.5 * 5 * math.log(2.0 * math.pi * math.e)
     assert logged_losses(tmp_path)[-1] < 0.5 * entropy
     # What is learned holds for lenses that were never seen.
-    population = made.make_population()
-    columns = list(target_columns(population.model, made.targets).values())
-    data = LensData(made, population, columns, tmp_path)
-    data.setup("fit")
-    batch = data.validation.batch_from(np.arange(64), np.random.default_rng(9))
+    validation = task_of(made).sources(tmp_path)["validation"]
+    batch = validation.batch_from(np.arange(64), np.random.default_rng(9))
     with torch.no_grad():
-        draws = network_from(card)(*batch.inputs).sample(500, torch.Generator().manual_seed(0))
+        draws = stored_network(card)(*batch.inputs).sample(500, torch.Generator().manual_seed(0))
     radius = card.outputs["parameters"].index("galaxies.lens.mass.einstein_radius")
     means, widths = draws.mean(0)[:, radius], draws.std(0)[:, radius]
     assert torch.corrcoef(torch.stack([means, batch.latents[:, radius]]))[0, 1] > 0.8

@@ -1,0 +1,53 @@
+"""Stored networks, made ready for use from their cards."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from autolens_ml.exceptions import NetworkError, OptionError
+from autolens_ml.networks.checkpoint import Card, load_state
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Each is made again by the ``config`` of its card.
+ARCHITECTURES = {
+    "EnsembleNetwork": "autolens_ml.networks.ensemble",
+    "PosteriorNetwork": "autolens_ml.networks.posterior",
+}
+
+
+def architecture(name: str) -> type[nn.Module]:
+    """The class of a network by its name.
+
+    Raises
+    ------
+    NetworkError
+        When there is none of this name.
+    """
+    if name not in ARCHITECTURES:
+        raise NetworkError(
+            f"no network class {name!r}, only {', '.join(ARCHITECTURES)}: update autolens_ml"
+        )
+    return getattr(import_module(ARCHITECTURES[name]), name)
+
+
+def stored_network(card: Card) -> nn.Module:
+    """The network of a card, ready to be evaluated.
+
+    Raises
+    ------
+    NetworkError
+        When the weights are missing, altered or of another architecture.
+    """
+    state = load_state(card)
+    try:
+        network = architecture(card.architecture["class"])(**card.architecture["config"])
+        network.load_state_dict(state)
+    except (AttributeError, KeyError, TypeError, ValueError, OptionError, RuntimeError) as error:
+        raise NetworkError(
+            f"{card.weights}: the weights do not fit the architecture of their card; reinstall "
+            "autolens_ml or train the network again"
+        ) from error
+    return network.eval()
