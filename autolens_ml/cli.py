@@ -319,6 +319,34 @@ def evaluate(
         Console().print(str(file), soft_wrap=True, highlight=False)
 
 
+@app.command(epilog="Example: `autolens-ml combine ensai-8 ensai-alexnet --name mine`")
+def combine(
+    networks: Annotated[
+        list[str], typer.Argument(help="Networks for arcs, by name or by the path of a card.")
+    ],
+    name: Annotated[str, typer.Option(help="Of the combination.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of its card; by default training/NAME.")
+    ] = None,
+    mixture: Annotated[
+        bool, typer.Option("--mixture", help="Mix posteriors instead of summing with weights.")
+    ] = False,
+    n: Annotated[int, typer.Option("--n", "-n", min=100, help="Arcs to find weights from.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Seed of those arcs.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make one network of several: a weighted sum for each parameter, or a deep ensemble."""
+    with _session() as say:
+        from autolens_ml.training.combining import combine as make
+
+        folder = output or Path("training") / name
+        card = make(networks, name, folder, weighted=not mixture, n=n, seed=seed, say=say)
+    if as_json:
+        print(json.dumps(card.as_dict(), indent=2))
+        return
+    Console().print(f"combined {card.name}: {card.path}", soft_wrap=True, highlight=False)
+
+
 @app.command(epilog="Example: `autolens-ml predict arcs/ --network ensai-alexnet --out table.csv`")
 def predict(
     files: Annotated[
