@@ -40,9 +40,10 @@ def test_the_function_is_the_one_of_the_room():
     from autolens_ml import networks, simulate
     from autolens_ml.exceptions import OptionError
     from autolens_ml.networks.checkpoint import cards
+    from autolens_ml.simulate.population import Population
     from tests.simulate import models
 
-    population = simulate.population.Population(models.small_model(), models.SMALL_CAMERA)
+    population = Population(models.small_model(), models.SMALL_CAMERA)
     with pytest.raises(OptionError, match="must be positive, not 0"):
         simulate(population, 0)
     assert networks() == cards()

@@ -82,6 +82,8 @@ def fitted(monkeypatch):
         ["simulate"],
         ["train"],
         ["evaluate"],
+        ["combine"],
+        ["predict"],
         ["networks"],
         ["search-manifest"],
         ["benchmark"],
@@ -263,10 +265,16 @@ def test_networks_are_listed_and_shown():
             "give a preset, or both",
         ),
         (["simulate", "none-such"], "no preset 'none-such'"),
+        (["combine", "euclid-sie", "--name", "two"], "for lens-parameters, not for arc-parameters"),
+        (["combine", "nothing", "--name", "two"], "no network 'nothing'"),
     ],
 )
 def test_bad_requests_of_networks(command, message, tmp_path):
-    output = ["--output", str(tmp_path / "out")] if command[0] in ("train", "simulate") else []
+    output = (
+        ["--output", str(tmp_path / "out")]
+        if command[0] in ("train", "simulate", "combine")
+        else []
+    )
     assert_refused([*command, *output], message)
     assert not (tmp_path / "out").exists()
 
@@ -277,3 +285,66 @@ def test_simulated_lenses_are_written(tmp_path):
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["n"] == 3
     assert (tmp_path / "set.h5").stat().st_size > 10_000
+
+
+@pytest.fixture
+def arcs(tmp_path, monkeypatch) -> Path:
+    """Two images that can be read and one that cannot, and where the command is called."""
+    folder = tmp_path / "arcs"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for i in range(2):
+        image = rng.normal(size=(64, 64)).astype(np.float32)
+        fits.PrimaryHDU(image).writeto(folder / f"lens_{i}.fits")
+    (folder / "text.fits").write_text("not FITS")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_predictions_are_written(arcs):
+    result = runner.invoke(app, ["predict", str(arcs), "--noise", "1", "--psf-fwhm", "0.2"])
+    assert result.exit_code == 0, result.output
+    assert "2 of 3 lenses: predictions.csv" in result.stdout
+    assert "not a readable FITS file" in result.stderr and "Traceback" not in result.stderr
+    lines = Path("predictions.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("file,error,") and "lens.mass.einstein_radius_low" in lines[0]
+
+
+def test_predictions_as_json(arcs):
+    files = [str(arcs / f"lens_{i}.fits") for i in range(2)]
+    result = runner.invoke(app, ["predict", *files, "--out", "new/table.csv", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert [row["file"] for row in rows] == files
+    radius = "galaxies.lens.mass.einstein_radius"
+    assert rows[0][f"{radius}_low"] < rows[0][radius] < rows[0][f"{radius}_high"]
+    assert Path("new/table.csv").is_file()
+
+
+def test_predictions_of_which_none_succeeds_exit_with_1(arcs):
+    result = runner.invoke(app, ["predict", str(arcs / "text.fits")])
+    assert result.exit_code == 1
+    assert "0 of 1 lenses: predictions.csv" in result.stdout
+    assert "not a readable FITS file" in Path("predictions.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--network", "euclid-sei"], "did you mean euclid-sie?"),
+        (["--noise", "0"], "noise of 0: give a finite number above 0"),
+        (["--pixel-scale", "-0.1"], "pixel scale of -0.1: give a finite number above 0"),
+        (["--psf-fwhm", "nan"], "PSF width of nan: give a finite number above 0"),
+        (["--out", "."], "cannot be written"),
+    ],
+)
+def test_bad_requests_of_predictions(options, message, arcs):
+    assert_refused(["predict", str(arcs), *options], message)
+    assert not Path("predictions.csv").exists()
+
+
+def test_predictions_of_nothing(arcs):
+    for file in arcs.iterdir():
+        file.unlink()
+    assert_refused(["predict", str(arcs)], "give FITS or PNG files")

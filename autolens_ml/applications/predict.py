@@ -140,6 +140,8 @@ def write_table(predictions: Sequence[Prediction], path: Path) -> None:
     rows = [prediction.as_dict() for prediction in predictions]
     # Whatever comes first, a row of values has all columns in their order.
     columns = max(rows, key=len, default={})
+    if path.is_dir():
+        raise OptionError(f"{path}: cannot be written, it is a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_atomic(path) as file:

@@ -12,7 +12,7 @@ import numpy as np
 
 from autolens_ml.exceptions import DataError, NetworkError
 from autolens_ml.latent import indexed_paths
-from autolens_ml.networks.checkpoint import Card, find_card
+from autolens_ml.networks.checkpoint import Card, cards, find_card
 from autolens_ml.simulate.observation import psf_fwhm_from
 
 # Of the networks that are chosen by themselves, and of all whose posteriors fits can start from:
@@ -44,9 +44,10 @@ def checked(card: Card) -> Card:
         When it is for another task.
     """
     if card.task not in TASKS:
+        usable = sorted(known.name for known in cards() if known.task in TASKS)
         raise NetworkError(
-            f"network {card.name} is for {card.task}, not for {' or '.join(TASKS)}: choose another "
-            "one"
+            f"network {card.name} is for {card.task}, not for {' or '.join(TASKS)}: give one of "
+            f"{', '.join(usable)}, or a path"
         )
     return card
 

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 # Each is made again by the ``config`` of its card.
 ARCHITECTURES = {
+    "Autoencoder": "autolens_ml.networks.autoencoder",
     "EnsembleNetwork": "autolens_ml.networks.ensemble",
+    "Finder": "autolens_ml.networks.finder",
     "PosteriorNetwork": "autolens_ml.networks.posterior",
+    "ShearNetwork": "autolens_ml.networks.shear",
+    "StampRegressor": "autolens_ml.networks.shear",
 }
 
 

@@ -66,11 +66,12 @@ def trend_plot(
             ax = axes[row, column]
             limits = [np.quantile(np.abs(errors[rows, row]), LEVELS[0]) for rows in bins]
             ax.plot(middles, limits, "o-", color=BLUE, ms=4)
-            ax.set_ylim(bottom=0.0)
             ax.grid(color=GREY, lw=0.6)
             if column == 0:
                 ax.set_ylabel(label)
         axes[-1, column].set_xlabel(words)
+    for ax in axes[:, 0]:  # once all of a row is drawn: its panels share their limits
+        ax.set_ylim(0.0, 1.1 * ax.get_ylim()[1])
     figure.suptitle("68 % of errors are below")
     return _saved(figure, path)
 

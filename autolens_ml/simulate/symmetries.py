@@ -18,6 +18,7 @@ from autogalaxy.profiles.geometry_profiles import GeometryProfile
 
 from autolens_ml.latent import indexed_paths
 from autolens_ml.profiles.light import PixelLight
+from autolens_ml.profiles.mass import PixelConvergence
 from autolens_ml.simulate.forward import instance_at, profiles_of
 
 # Tuples (sine-like, cosine-like) by name, with the m of their angle; None: the profile has it.
@@ -31,7 +32,7 @@ _EVEN, _ODD = ("multipole_4_comps", 4), "multipole_3_comps"
 _PERIODS = {"position_angle": 180.0, "angle_pos": 180.0, "angle_binary": 360.0}
 _PICTURE_PERIOD = 360.0
 # Mass that is a map cannot be turned.
-_MAPS = (al.mp.InputDeflections, al.mp.InputPotential, al.mp.GaussianRandomField)
+_MAPS = (al.mp.InputDeflections, al.mp.InputPotential, al.mp.GaussianRandomField, PixelConvergence)
 
 
 @dataclass(frozen=True)

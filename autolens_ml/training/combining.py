@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from autolens_ml.exceptions import OptionError
-from autolens_ml.networks.checkpoint import WEIGHTS_FOLDER, Card, find_card, save_network
+from autolens_ml.networks.checkpoint import FORMAT, WEIGHTS_FOLDER, Card, find_card, save_network
 from autolens_ml.networks.ensemble import EnsembleNetwork
 from autolens_ml.training.arc_accuracy import task_of_card
+from autolens_ml.training.cards import prior_words
 from autolens_ml.training.task import Say, silent
 
 _BATCH = 64
 # Keeps these arcs apart from any training or test set with the same seed.
 _STREAM = 104_729
 _TASK = "arc-parameters"
+# What members have in common. Priors have numbers of their own in every process.
+_PARTS: dict[str, Callable[[Card], Any]] = {
+    "parameters": lambda card: card.outputs.get("parameters"),
+    "prior": lambda card: list(prior_words(card.outputs.get("prior"))),
+    "data": lambda card: card.outputs.get("data"),
+}
 
 
 def combine(
@@ -53,29 +61,25 @@ def combine(
     Raises
     ------
     NetworkError
-        When a network is not there, is damaged, or has no mean and variance to combine.
+        When a network is not there, is damaged, or has no mean and variance to combine, or the
+        name is no name.
     OptionError
-        When there are fewer than two networks, or they differ in what they estimate.
+        When there are fewer than two networks, they differ in what they estimate, or one of them
+        has the name of the ensemble.
     """
     cards = [find_card(network, _TASK) for network in networks]
     if len(cards) < 2:
         raise OptionError("an ensemble needs two networks or more")
-    first = cards[0]
-    for card in cards[1:]:
-        for part in ("parameters", "prior", "data"):
-            if card.outputs.get(part) != first.outputs.get(part):
+    if name in [card.name for card in cards]:
+        raise OptionError(f"{name} is a network of the ensemble: give that another name")
+    first, *others = cards
+    for card in others:
+        for part, of_card in _PARTS.items():
+            if of_card(card) != of_card(first):
                 raise OptionError(f"networks {first.name} and {card.name} differ in {part}")
     task = task_of_card(first)
     members = [_member_of(card) for card in cards]
     network = EnsembleNetwork(members, task.space.dim, weighted).eval()
-    stream = int(np.random.SeedSequence(seed, spawn_key=(_STREAM,)).generate_state(1)[0])
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, 1)))
-    with tempfile.TemporaryDirectory() as scratch:
-        source = task.source(n, stream, Path(scratch), "combination", say, augment=False)
-        batches = (
-            source.batch_from(np.arange(i, min(i + _BATCH, n)), rng) for i in range(0, n, _BATCH)
-        )
-        network.learn((batch.inputs, batch.latents) for batch in batches)
     kind = "Weighted sum" if weighted else "Mixture"
     fields = {
         "name": name,
@@ -95,6 +99,16 @@ def combine(
         },
         "metrics": {},
     }
+    # What cannot be stored in the end is better refused now.
+    Card.from_dict({**fields, "sha256": "0" * 64, "format": FORMAT})
+    stream = int(np.random.SeedSequence(seed, spawn_key=(_STREAM,)).generate_state(1)[0])
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, 1)))
+    with tempfile.TemporaryDirectory() as scratch:
+        source = task.source(n, stream, Path(scratch), "combination", say, augment=False)
+        batches = (
+            source.batch_from(np.arange(i, min(i + _BATCH, n)), rng) for i in range(0, n, _BATCH)
+        )
+        network.learn((batch.inputs, batch.latents) for batch in batches)
     return save_network(folder, fields, network.state_dict())
 
 

@@ -25,6 +25,10 @@ from autolens_ml.training.preset import Preset
 TASKS = {
     "lens-parameters": ("autolens_ml.training.lens_parameters", "LensParameters"),
     "arc-parameters": ("autolens_ml.training.arc_parameters", "ArcParameters"),
+    "autoencoder": ("autolens_ml.training.autoencoding", "Autoencoding"),
+    "lens-finding": ("autolens_ml.training.finding", "Finding"),
+    "shear": ("autolens_ml.training.shearing", "Shearing"),
+    "stamp-regression": ("autolens_ml.training.stamp_regression", "StampRegression"),
 }
 
 Say = Callable[[str], None]

@@ -10,7 +10,8 @@ from autolens_ml.inference.target import Target
 from autolens_ml.latent import LatentSpace
 from tests.inference import problems
 
-N_REPEATS = 200
+# As many as show the faults of `test_calibration_sees_bad_posteriors` beyond doubt.
+N_REPEATS = 120
 N_BINS = 10
 TIMES = np.linspace(0.0, 3.0, 12)
 NOISE = 0.1
@@ -123,7 +124,7 @@ def test_stated_errors_of_the_log_evidence(name):
     problem = {"gaussian": problems.gaussian(3, 0.2), "at-wall": problems.at_wall(2)}[name]
     target = problem.target()
     pulls = []
-    for seed in range(60):
+    for seed in range(40):
         summary = problems.run(
             target, seed, n_effective=300, n_draws=16, n_polish=1, max_likelihood_calls=6000
         ).summary
@@ -138,7 +139,7 @@ def test_stated_errors_on_a_curved_posterior():
     problem = problems.banana(2)
     target = problem.target()
     pulls = []
-    for seed in range(12, 32):
+    for seed in range(12, 24):
         summary = problems.run(target, seed).summary
         pulls.append((summary.log_evidence - problem.log_evidence) / summary.log_evidence_error)
     assert np.max(np.abs(pulls)) < 4.0

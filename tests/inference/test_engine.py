@@ -51,28 +51,31 @@ def test_same_seed_same_result(name):
 
 @pytest.mark.parametrize("gradient", [True, False])
 @pytest.mark.parametrize("name", small_problems())
-def test_resumed_from_every_step(name, gradient):
-    """A process that dies after any step, and begins anew, changes nothing."""
+def test_resumed_from_every_stage(name, gradient):
+    """A process that dies as a stage begins, and begins anew, changes nothing."""
     problem = small_problems()[name]
     engine = problems.engine_for(problem.target(gradient), Settings(**SMALL))
-    saved = [pickle.dumps(State(entropy=9))]
-    expected = engine.run(State(entropy=9), lambda state: saved.append(pickle.dumps(state)))
-    stages = {pickle.loads(state).stage for state in saved}
-    assert stages == set(Stage)
-    for state in saved:
+    saved = {Stage.RANK: pickle.dumps(State(entropy=9))}
+    expected = engine.run(
+        State(entropy=9), lambda state: saved.setdefault(state.stage, pickle.dumps(state))
+    )
+    assert set(saved) == set(Stage)
+    for state in saved.values():
         fresh = problems.engine_for(problem.target(gradient), Settings(**SMALL))
         assert_same_state(fresh.run(pickle.loads(state)), expected)
 
 
+@pytest.mark.parametrize("gradient", [True, False])
 @pytest.mark.parametrize("name", small_problems())
-def test_interrupted_after_every_step(name):
+def test_interrupted_after_every_step(name, gradient):
     """One run that is saved, forgotten and loaded between all of its steps."""
     problem = small_problems()[name]
-    expected = problems.run(problem.target(), 10, **SMALL).state
+    engine = problems.engine_for(problem.target(gradient), Settings(**SMALL))
+    expected = engine.run(State(entropy=10))
     state = State(entropy=10)
     while state.stage is not Stage.DONE:
         state = copied(state)
-        problems.engine_for(problem.target(), Settings(**SMALL)).advance(state)
+        problems.engine_for(problem.target(gradient), Settings(**SMALL)).advance(state)
     assert_same_state(state, expected)
 
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
-from autolens_ml.networks.heads import FlowHead, GaussianMixture, MixtureHead
+from autolens_ml.networks.heads import FlowHead, GaussianMixture, MixtureHead, MomentsHead
 
 N, N_FEATURES = 3, 16
 HEADS = {
@@ -166,3 +166,72 @@ def test_mixture_is_that_of_torch():
     z = torch.randn(10, N, 3, generator=generator)
     density = GaussianMixture(log_weights, means, roots)
     torch.testing.assert_close(density.log_prob(z), reference.log_prob(z), rtol=1e-4, atol=1e-4)
+
+
+def mixture(n_components: int = 3, dim: int = 3, seed: int = 0) -> GaussianMixture:
+    """Components that differ in weight, place, width and correlation."""
+    generator = seeded(seed)
+    log_weights = torch.randn(N, n_components, generator=generator).log_softmax(-1)
+    means = torch.randn(N, n_components, dim, generator=generator)
+    below = torch.randn(N, n_components, dim, dim, generator=generator).tril(-1)
+    diagonal = 0.5 + torch.rand(N, n_components, dim, generator=generator)
+    return GaussianMixture(log_weights, means, below + torch.diag_embed(diagonal))
+
+
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_moments_are_those_of_the_draws(n_components):
+    density, n = mixture(n_components), 40_000
+    draws = density.sample(n, seeded()).double()
+    error = (draws.std(0) / n**0.5).clamp(min=1e-12)
+    assert ((draws.mean(0) - density.mean) / error).abs().max() < 4.5
+    squares = (draws - draws.mean(0)).square()
+    error = squares.std(0) / n**0.5
+    assert ((squares.mean(0) - density.variance) / error).abs().max() < 4.5
+
+
+def test_variances_of_one_component():
+    density = mixture(1)
+    covariance = torch.linalg.inv(density.roots[:, 0].mT @ density.roots[:, 0])
+    expected = torch.diagonal(covariance, dim1=-2, dim2=-1)
+    torch.testing.assert_close(density.variance, expected, rtol=1e-4, atol=1e-5)
+    doubled = GaussianMixture(density.log_weights, density.means.double(), density.roots.double())
+    torch.testing.assert_close(doubled.variance.float(), density.variance, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mixture_of_mixtures():
+    parts = [mixture(1, seed=1), mixture(3, seed=2)]
+    joined, z = GaussianMixture.of(parts), torch.randn(6, N, 3, generator=seeded())
+    expected = torch.stack([part.log_prob(z).exp() for part in parts]).mean(0)
+    torch.testing.assert_close(joined.log_prob(z).exp(), expected)
+    torch.testing.assert_close(joined.log_weights.exp().sum(-1), torch.ones(N))
+    torch.testing.assert_close(GaussianMixture.of(parts[1:]).log_prob(z), parts[1].log_prob(z))
+
+
+def test_moments_head_is_a_gaussian_without_correlations():
+    """Features are means and log variances, and nothing is learned."""
+    dim = 4
+    given = torch.randn(N, 2 * dim, generator=seeded())
+    head = MomentsHead(2 * dim, dim)
+    density, z = head(given), torch.randn(7, N, dim, generator=seeded(1))
+    reference = Normal(given[:, :dim], (0.5 * given[:, dim:]).exp())
+    torch.testing.assert_close(density.log_prob(z), reference.log_prob(z).sum(-1))
+    torch.testing.assert_close(density.mean, given[:, :dim])
+    torch.testing.assert_close(density.variance, given[:, dim:].exp())
+    assert not list(head.parameters()) and not head.state_dict()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head(given).log_prob(z), density.log_prob(z))
+    learning = given.requires_grad_()
+    head(learning).log_prob(z).sum().backward()
+    assert learning.grad.isfinite().all() and learning.grad.all()
+
+
+def test_moments_stay_within_bounds():
+    """Widths between 1/3000 and 55 of the prior's, as those of mixtures."""
+    features = torch.tensor([[0.0, 0.0, -1e3, 1e3]])
+    density = MomentsHead(4, 2)(features)
+    torch.testing.assert_close(
+        density.variance.sqrt(), torch.tensor([[math.exp(-8.0), math.exp(4.0)]])
+    )
+    assert density.log_prob(torch.full((1, 2), 50.0)).isfinite().all()
+    with pytest.raises(ValueError, match="5 features are not means and variances of 2 latents"):
+        MomentsHead(5, 2)

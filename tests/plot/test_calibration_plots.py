@@ -11,8 +11,10 @@ from autolens_ml.exceptions import DataError
 from autolens_ml.plot.calibration_plots import (
     accuracy_plot,
     coverage_plot,
+    plots_of,
     sbc_plot,
     tarp_plot,
+    trend_plot,
 )
 from autolens_ml.training.calibration import Calibration, calibration_from, marginal_coverage
 
@@ -181,3 +183,51 @@ def test_two_lenses_and_a_parameter_without_spread(plot, tmp_path):
     """The least that can be judged can be drawn."""
     calibration = calibration_from(np.full((2, 2, 1), 0.7), np.full((2, 1), 0.7), ["kappa"])
     assert mpimg.imread(plot(calibration, tmp_path / "figure.png")).std() > 0.01
+
+
+def test_all_figures_of_a_calibration(calibration, tmp_path):
+    plots = plots_of(calibration)
+    assert list(plots) == ["accuracy", "coverage", "sbc", "tarp"]
+    for name, plot in plots.items():
+        assert mpimg.imread(plot(tmp_path / f"{name}.png")).std() > 0.01
+    again = coverage_plot(calibration, tmp_path / "again.png")
+    assert again.read_bytes() == (tmp_path / "coverage.png").read_bytes()
+
+
+def test_trends(tmp_path, figures):
+    """Errors of two parameters: one grows with what the bins are of, the other does not."""
+    rng = np.random.default_rng(1)
+    n = 4000
+    brightness, length = rng.uniform(1.0, 9.0, n), rng.permutation(n).astype(float)
+    errors = rng.standard_normal((n, 2)) * np.stack((brightness, np.full(n, 2.0)), axis=1)
+    path = tmp_path / "new" / "trends.png"
+    labels = ['radius ["]', "$e_x$"]
+    assert trend_plot(errors, {"brightness": brightness, "length": length}, labels, path) == path
+    (figure,) = figures
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == labels
+    assert [ax.get_xlabel() for ax in axes[1]] == ["brightness", "length"]
+    for column, values in enumerate((brightness, length)):
+        edges = np.quantile(values, np.linspace(0.0, 1.0, 9))
+        for row in range(2):
+            (line,) = axes[row, column].lines
+            middles, limits = line.get_data()
+            assert len(middles) == 8 and np.all(np.diff(middles) > 0.0)
+            for k in range(8):
+                inside = (values >= edges[k]) & (values < edges[k + 1])
+                assert middles[k] == pytest.approx(np.median(values[inside]), rel=0.01, abs=1.0)
+                share = np.mean(np.abs(errors[inside, row]) < limits[k])
+                assert share == pytest.approx(0.683, abs=0.005)
+            bottom, top = axes[row, column].get_ylim()
+            assert bottom == 0.0 and top > limits.max()
+    growing, flat = (axes[row, 0].lines[0].get_ydata() for row in range(2))
+    assert growing[-1] / growing[0] == pytest.approx(8.5 / 1.5, rel=0.15)
+    assert flat == pytest.approx(np.full(8, 2.0), rel=0.15)
+    assert mpimg.imread(path).std() > 0.01
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_trends_of_fewer_lenses_than_bins(n, tmp_path, figures):
+    errors = np.arange(1.0, n + 1.0)[:, None]
+    trend_plot(errors, {"number": np.arange(n)}, ["x"], tmp_path / "trends.png")
+    np.testing.assert_array_equal(figures[0].axes[0].lines[0].get_ydata(), errors[:, 0])

@@ -199,6 +199,7 @@ LIGHTS = [
     al.lp.SersicMultipole(multipole_3_comps=(0.02, 0.01)),
     al.lp.ShapeletPolar(n=2, m=0),
     al.lp.ShapeletCartesian(n_y=2, n_x=0),
+    aml.lp.PixelLight(np.arange(12.0).reshape(3, 4), 0.2, (0.1, 0.2), 30.0, scale=1.5),
     al.lp_basis.Basis([al.lp.Gaussian(sigma=0.1), al.lp.Gaussian(sigma=0.4)]),
 ]
 
@@ -222,6 +223,7 @@ MASSES = [
     al.lmp.GaussianGradient(intensity=0.7, mass_to_light_ratio_base=1.4),
     al.lp_basis.Basis([al.lmp.Gaussian(sigma=0.3, intensity=1.0), al.lmp.Gaussian(sigma=0.4)]),
     aml.mp.VortexLine(),
+    aml.mp.PixelConvergence(np.arange(12.0).reshape(3, 4), 0.3, (0.1, 0.2), 30.0, 0.2),
 ]
 
 

@@ -17,13 +17,37 @@ MAX_SIGMA = 5.0
 SLOW = {"imaging_pixelized"}
 
 
+@pytest.fixture(scope="module")
+def quiet():
+    """No figures, and no latent variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYAUTO_SKIP_VISUALIZATION", "1")
+        patch.setenv("PYAUTO_SKIP_LATENTS", "1")
+        patch.setenv("PYAUTO_SKIP_WORKSPACE_VERSION_CHECK", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def fitted(quiet, tmp_path_factory):
+    """A function that fits each kind once: the fit, its result and where it was written."""
+    done = {}
+
+    def result(name):
+        if name not in done:
+            fit, folder = FITS[name](), tmp_path_factory.mktemp(name)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(conf.instance, "output_path", str(folder))
+                search = aml.CNN(name=name, **SETTINGS)
+                done[name] = fit, search.fit(model=fit.model, analysis=fit.analysis), folder
+        return done[name]
+
+    return result
+
+
 @pytest.fixture
-def output(monkeypatch, tmp_path):
-    """Send output to an empty folder, without figures and latent variables."""
+def output(quiet, monkeypatch, tmp_path):
+    """Send output to an empty folder."""
     monkeypatch.setattr(conf.instance, "output_path", str(tmp_path))
-    monkeypatch.setenv("PYAUTO_SKIP_VISUALIZATION", "1")
-    monkeypatch.setenv("PYAUTO_SKIP_LATENTS", "1")
-    monkeypatch.setenv("PYAUTO_SKIP_WORKSPACE_VERSION_CHECK", "1")
     return tmp_path
 
 
@@ -62,10 +86,9 @@ def assert_same_posterior(samples, expected, largest_shift: float) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FITS]
 )
-def test_every_kind_of_fit(output, name):
-    fit = FITS[name]()
-    search = aml.CNN(name=name, **SETTINGS)
-    samples = search.fit(model=fit.model, analysis=fit.analysis).samples
+def test_every_kind_of_fit(fitted, name):
+    fit, result, output = fitted(name)
+    samples = result.samples
     info = samples.samples_info
     assert info["status"] in {"CONVERGED", "MARGINAL"}
     assert np.isfinite(samples.log_evidence)
@@ -79,12 +102,9 @@ def test_every_kind_of_fit(output, name):
     assert_same_posterior(loaded, samples, largest_shift=1e-4)
 
 
-def test_numpy_and_jax_agree(output):
+def test_numpy_and_jax_agree(fitted):
     """The same posterior and evidence, whether or not the analysis has gradients."""
-    results = {}
-    for name in ("imaging", "imaging_numpy"):
-        fit = FITS[name]()
-        results[name] = aml.CNN(**SETTINGS).fit(model=fit.model, analysis=fit.analysis).samples
+    results = {name: fitted(name)[1].samples for name in ("imaging", "imaging_numpy")}
     jax, numpy = results["imaging"], results["imaging_numpy"]
     error = np.hypot(
         jax.samples_info["log_evidence_error"], numpy.samples_info["log_evidence_error"]
@@ -93,13 +113,11 @@ def test_numpy_and_jax_agree(output):
     assert_same_posterior(numpy, jax, largest_shift=0.5)
 
 
-@pytest.fixture(scope="module")
-def first():
+@pytest.fixture
+def first(fitted):
     """Return a fit and its result, which other searches start from."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYAUTO_SKIP_LATENTS", "1")
-        fit = FITS["imaging"]()
-        return fit, aml.CNN(**SETTINGS).fit(model=fit.model, analysis=fit.analysis)
+    fit, result, _ = fitted("imaging")
+    return fit, result
 
 
 @pytest.mark.parametrize(

@@ -504,7 +504,9 @@ def test_unknown_names(output, shipped, correct):
 def test_cards_of_other_tasks(output, shipped):
     observed.network(shipped, name="finder", task="finder")
     observed.network(shipped, name="euclid-sie")
-    with pytest.raises(NetworkError, match=r"for finder, not for lens-parameters: .*euclid-sie"):
+    with pytest.raises(
+        NetworkError, match=r"for finder, not for lens-parameters or arc-parameters: .*euclid-sie"
+    ):
         fit("finder", name="refused")
     assert not files_below(output)
 

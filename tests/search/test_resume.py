@@ -60,7 +60,7 @@ def uninterrupted(tmp_path_factory):
     return paths
 
 
-@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("fraction", [0.01, 0.6, 0.95])
 def test_killed_at_a_likelihood(tmp_path, uninterrupted, fraction):
     n_calls = results(uninterrupted["numpy"])[1]["calls"]
     folder = tmp_path / "fit"

@@ -604,3 +604,47 @@ def test_the_whole_sequence_on_images_of_ensai():
     # The arcs, where they went, are still what is brightest.
     bright = observed.arcs > 0.5
     assert observed.image[bright].mean() - observed.image[~bright].mean() > 0.3
+
+
+# The width of the point spread function.
+
+
+def test_a_perfect_observation_is_sharp():
+    sharp = observation(3).psf_rms
+    assert sharp.shape == (3,) and not sharp.any()
+    for effect in EFFECTS:
+        if not isinstance(effect, PSFBlur):
+            assert not effect(observation(3), seeded()).psf_rms.any(), names(effect)
+
+
+def test_widths_are_those_of_the_blur():
+    """The second moment of a point."""
+    n = 40
+    given = torch.zeros(n, SIZE + 1, SIZE + 1, dtype=torch.float64)
+    given[:, SIZE // 2, SIZE // 2] = 1.0
+    blur = PSFBlur(rms=(0.8, 2.0), probability=1.0)
+    once = blur(Observation.of(given), seeded(1))
+    axis = torch.arange(SIZE + 1, dtype=torch.float64) - SIZE // 2
+
+    def second_moment(image):
+        return (image.sum(2) * axis**2).sum(1) / image.sum((1, 2))
+
+    torch.testing.assert_close(once.psf_rms, second_moment(once.image).sqrt(), rtol=2e-3, atol=0.0)
+    assert once.psf_rms.min() >= 0.8 and once.psf_rms.max() <= 2.0
+    assert len(once.psf_rms.unique()) == n
+    # Two blurs add in quadrature.
+    twice = blur(once, seeded(2))
+    torch.testing.assert_close(
+        twice.psf_rms, second_moment(twice.image).sqrt(), rtol=2e-3, atol=0.0
+    )
+    assert torch.all(twice.psf_rms > 1.1)
+
+
+def test_widths_of_what_is_not_blurred_stay():
+    blurred = PSFBlur(rms=1.0, probability=0.5)(observation(200), seeded(3))
+    changed = (blurred.image != observation(200).image).flatten(1).any(1)
+    assert 70 < changed.sum() < 130
+    torch.testing.assert_close(blurred.psf_rms, changed.float())
+    # Moving, masking and noise leave it as it is.
+    after = ENSAI_EFFECTS.effects[0](blurred, seeded(4))
+    assert torch.equal(after.psf_rms, blurred.psf_rms)

@@ -5,10 +5,10 @@ from typing import Any
 
 import autoarray as aa
 import numpy as np
-from autoarray import validate
-from autogalaxy import exc
 from autogalaxy.profiles.light.abstract import LightProfile
 from autogalaxy.profiles.light.decorators import check_operated_only
+
+from autolens_ml.profiles.pixel_map import PixelMap
 
 __all__ = ["PixelLight", "bilinear"]
 
@@ -44,7 +44,7 @@ def bilinear(values: Any, row: Any, column: Any, xp: ModuleType = np) -> Any:
     return (1.0 - v) * lower + v * upper
 
 
-class PixelLight(LightProfile):
+class PixelLight(PixelMap, LightProfile):
     """A galaxy whose surface brightness is a map: bilinear between the pixels, zero outside.
 
     At the centre of a pixel the surface brightness is the pixel's value times `intensity`, wherever
@@ -93,36 +93,7 @@ class PixelLight(LightProfile):
             above zero and finite.
         """
         super().__init__(centre=centre, ell_comps=(0.0, 0.0), intensity=intensity)
-        if np.ndim(values) != 2:
-            raise exc.ModelParameterException(
-                "values must be a two-dimensional array, the map of the surface brightness; got "
-                f"{np.ndim(values)} dimensions. Of an al.Array2D, give array.native.array"
-            )
-        for name, value in (("pixel_scale", pixel_scale), ("scale", scale)):
-            validate.validate_positive_finite(
-                value=value,
-                name=name,
-                exc_type=exc.ModelParameterException,
-                extra="Turn a map with position_angle, not with a negative size",
-            )
-        self.values = values
-        self.pixel_scale = pixel_scale
-        self.position_angle = position_angle
-        self.scale = scale
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            type(self) is type(other)
-            and vars(self).keys() == vars(other).keys()
-            and all(np.array_equal(value, vars(other)[name]) for name, value in vars(self).items())
-        )
-
-    # Defining equality alone would make the profile unhashable.
-    __hash__ = LightProfile.__hash__
-
-    def angle(self, xp: ModuleType = np) -> float:
-        """The angle [deg] by which PyAutoLens's geometry rotates into the frame of the map."""
-        return self.position_angle
+        self._set_map(values, pixel_scale, position_angle, scale, quantity="surface brightness")
 
     @aa.over_sample
     @aa.decorators.to_array
@@ -136,8 +107,5 @@ class PixelLight(LightProfile):
         **kwargs: Any,
     ) -> Any:
         """Return the surface brightness, (N,), at (y,x) positions (N, 2)."""
-        rows, columns = np.shape(self.values)
-        pixel = self.scale * self.pixel_scale
-        row = 0.5 * (rows - 1) - grid.array[:, 0] / pixel
-        column = 0.5 * (columns - 1) + grid.array[:, 1] / pixel
+        row, column = self._rows_and_columns(grid.array)
         return self._intensity * bilinear(self.values, row, column, xp=xp)

@@ -20,6 +20,8 @@ from autogalaxy.profiles.light_and_mass_profiles import LightMassProfile
 from autogalaxy.profiles.mass.abstract.abstract import MassProfile
 from autonerves.dictable import get_arguments
 
+from autolens_ml.profiles.light.pixel import PixelLight
+
 __all__ = ["MassSheet", "ScaledMass", "mass_sheet_transform"]
 
 
@@ -215,6 +217,7 @@ _SOURCE_POWERS: dict[type, dict[str, int]] = {
     al.lp.ShapeletCartesian: {"beta": 1, "intensity": 1},
     al.ps.PointFlux: {"flux": 2},
     al.ps.Point: {},
+    PixelLight: {"scale": 1},
 }
 
 

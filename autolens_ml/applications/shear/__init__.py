@@ -1,0 +1,1 @@
+"""Weak lensing: shears from images of galaxies, and mass models from shears."""
