@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from autolens_ml.applications.shear.commands import app as shear
 from autolens_ml.exceptions import AutolensMLError, DataWarning
 
 # Everything else is imported where it is used: PyAutoLens takes seconds, and --help should not.
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 benchmark = typer.Typer(no_args_is_help=True, help="Measure; from a source checkout only.")
 app.add_typer(benchmark, name="benchmark")
+app.add_typer(shear, name="shear")
 
 Seed = Annotated[int | None, typer.Option(help="Seed of the search: same seed, same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
@@ -397,6 +399,63 @@ def predict(
         Console().print(f"{done} of {len(predictions)} lenses: {out}", soft_wrap=True)
     if len(failed) == len(predictions):
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `autolens-ml find cutouts/ --network ou-200-vis --out lenses.csv`")
+def find(
+    inputs: Annotated[
+        list[Path], typer.Argument(help="FITS files, folders of them, or CSV catalogues.")
+    ],
+    network: Annotated[
+        str, typer.Option(help="A network for lens finding, by name or by the path of a card.")
+    ] = "finder-vis",
+    out: Annotated[
+        Path, typer.Option(help="CSV file of the table; a call that was cut off goes on.")
+    ] = Path("lenses.csv"),
+    threshold: Annotated[float, typer.Option(help="Probability above which it is a lens.")] = 0.5,
+    pixel_scale: Annotated[
+        float | None, typer.Option(help="arcsec per pixel; by default from the headers.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Candidates looked at together.")] = 64,
+    fit_lenses: Annotated[
+        bool, typer.Option("--fit", help="Fit every lens with aml.CNN, mask and model chosen.")
+    ] = False,
+    output: Output = Path("output"),
+    max_likelihood_calls: Budget = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Look for lenses in images, and fit those that are found."""
+    with _session() as say:
+        from autolens_ml.applications.finder.chain import fit_found
+        from autolens_ml.applications.finder.find import find as look
+
+        report = look(
+            inputs,
+            network=network,
+            output=out,
+            threshold=threshold,
+            pixel_scale=pixel_scale,
+            batch_size=batch_size,
+            progress=say,
+        )
+        fits = []
+        if fit_lenses:
+            fits = fit_found(
+                report,
+                inputs,
+                output=output,
+                seed=seed,
+                max_likelihood_calls=max_likelihood_calls,
+                progress=say,
+            )
+    if as_json:
+        print(json.dumps({**report.as_dict(), "fits": [f.as_dict() for f in fits]}, indent=2))
+        return
+    Console().print(str(report), markup=False, highlight=False, soft_wrap=True)
+    for fitted in fits:
+        what = fitted.error or f"{fitted.report.status}, mask of {fitted.mask_radius:.1f} arcsec"
+        Console().print(f"{fitted.name}: {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("search-manifest", epilog="Example: `autolens-ml search-manifest > manifest.json`")

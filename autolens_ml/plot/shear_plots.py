@@ -104,10 +104,11 @@ def _bias_panel(ax: Axes, samples: Mapping[str, PairedSample], by: str, bias: st
         bins = sample.binned(by)
         middles = np.array([np.sqrt(low * high) for low, high, _ in bins])
         middles *= 1.0 + _STEP * (i - 0.5 * (len(samples) - 1))
-        for attribute, fill in {"m": (("m", color),), "c": (("c_1", color), ("c_2", "w"))}[bias]:
+        shown = {"m": {"m": color}, "c": {"c_1": color, "c_2": "w"}}[bias]
+        for j, (attribute, fill) in enumerate(shown.items()):
             found = [getattr(measured, attribute) for _, _, measured in bins]
             ax.errorbar(
-                middles,
+                middles * (1.0 + j * _STEP),
                 [number.value for number in found],
                 [number.error for number in found],
                 fmt="o",

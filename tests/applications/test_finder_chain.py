@@ -28,7 +28,7 @@ def dataset(scale=0.1, side=101, ring=1.4, noise=0.1, neighbour=None):
     values = 5.0 * np.exp(-r / 0.3) + np.exp(-0.5 * ((r - ring) / 0.15) ** 2)
     if neighbour is not None:
         away = scale * np.hypot(y - neighbour / scale, x)
-        values += 30.0 * np.exp(-away / 0.2)
+        values += 5.0 * np.exp(-away / 0.15)
     values += noise * np.random.default_rng(0).normal(size=values.shape)
 
     def array(values):

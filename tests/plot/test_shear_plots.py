@@ -49,7 +49,7 @@ def test_biases(drawn, tmp_path):
     axes = figure.axes
     assert len(axes) == 4
     expected = [bias.m.value for _, _, bias in samples["naive"].binned("signal_to_noise")]
-    points = [np.asarray(container[0].get_ydata()) for container in axes[0].containers]
+    points = [np.asarray(container[0].get_ydata(orig=False)) for container in axes[0].containers]
     np.testing.assert_allclose(points[1], expected)
     labels = [text.get_text() for text in axes[1].get_legend().get_texts()]
     assert labels[0].startswith("calibrated: m = ") and "-0.56" in labels[1]

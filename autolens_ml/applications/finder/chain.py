@@ -37,9 +37,9 @@ FIT_COLUMNS = (
     "output",
     "error",
 )
-# Light that is this many times its noise, smoothed over this many pixels and as large as a circle of
-# this radius [arcsec], belongs to the system when some of it is this near to the middle [arcsec]; a
-# mask ends a little farther out.
+# Light that is this many times its noise, smoothed over this many pixels and as large as a circle
+# of this radius [arcsec], belongs to the system when some of it is this near to the middle
+# [arcsec]; a mask ends a little farther out.
 _THRESHOLD, _SMOOTHING, _SMALLEST = 3.0, 1.0, 0.25
 _REACH, _BEYOND = 3.0, 1.25
 _RADII = (1.5, 6.0)

@@ -35,9 +35,9 @@ __all__ = [
 ELLIPTICAL, SPIRAL, LATE, STARBURST = range(len(TYPES))
 
 # Deflectors: redshifts, velocity dispersions [km/s], and what is bright and wide enough to be seen.
-_LENS_REDSHIFT = (0.55, 0.25, 0.18, 1.2)
+_LENS_REDSHIFT = (0.65, 0.27, 0.18, 1.3)
 _DISPERSION = (235.0, 50.0, 150.0, 400.0)
-_MAX_MAGNITUDE = 22.6
+_MAX_MAGNITUDE = 22.8
 EINSTEIN_RADII = (0.5, 2.6)
 # At a velocity dispersion of 200 km/s: absolute magnitude at redshift 0, and half-light radius in
 # kpc at that magnitude with its slope.
