@@ -119,13 +119,21 @@ def halved(x: torch.Tensor) -> torch.Tensor:
     return nn.functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
 
 
-def invariant(x: torch.Tensor) -> torch.Tensor:
+def invariant(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """What of maps does not depend on orientation: shape (n, 2 c).
 
     The mean over positions and orientations of each channel, and the mean over positions of its
     strongest orientation.
+
+    Parameters
+    ----------
+    x
+        Maps, shape (n, 8 c, y, x).
+    weights
+        Of the positions, shape (y, x), with the symmetries of the square and a sum of one.
     """
-    by_orientation = x.unflatten(1, (-1, ORDER))
-    mean = by_orientation.mean(dim=(2, 3, 4))
-    strongest = by_orientation.amax(dim=2).mean(dim=(2, 3))
+    by_orientation = x.unflatten(1, (-1, ORDER)).flatten(-2)
+    flat = weights.flatten()
+    mean = by_orientation.mean(2) @ flat
+    strongest = by_orientation.amax(2) @ flat
     return torch.cat((mean, strongest), dim=1)

@@ -16,6 +16,7 @@ Pixels without data become 0 either way.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ __all__ = ["NORMALISATIONS", "OU66", "OU200", "DihedralFinder", "Finder"]
 _SOFTENING = 3.0
 _MAD_TO_SIGMA = 1.4826
 _LENS = 1  # index of the class
+# Where the zones end over which features are averaged, in units of half of what is looked at.
+_ZONES = (0.3, 0.6, torch.inf)
 
 
 def _by_noise(images: torch.Tensor) -> torch.Tensor:
@@ -236,8 +239,10 @@ class OU200(_OU):
 class DihedralFinder(Finder):
     """A residual network whose answer does not change when an image is turned or flipped.
 
-    Group convolutions over the eight symmetries of the square (see ``networks.equivariant``), with
-    the distance from the middle as one more channel: lenses are where a survey found a galaxy.
+    Group convolutions over the eight symmetries of the square (see ``networks.equivariant``).
+    Beside each image they see what is left of it when it is turned by 180 degrees and subtracted:
+    galaxies and rings are nearly symmetric, arcs are not. Features are averaged over three zones
+    around the middle, where a survey found a galaxy.
 
     Parameters
     ----------
@@ -257,25 +262,22 @@ class DihedralFinder(Finder):
         Width of the last layer but one.
     dropout
         Share of its activations that are dropped in training.
-    normalisation
-        A key of ``NORMALISATIONS``.
 
     Raises
     ------
     OptionError
-        When ``crop``, ``stride``, a width or the normalisation is not of these.
+        When ``crop``, ``stride`` or a width is not of these, or there is no band.
     """
 
     def __init__(
         self,
         n_bands: int = 1,
         side: int = 200,
-        crop: int = 128,
+        crop: int = 112,
         stride: int = 2,
-        widths: Sequence[int] = (4, 8, 12, 16),
+        widths: Sequence[int] = (4, 8, 12),
         n_hidden: int = 64,
         dropout: float = 0.2,
-        normalisation: str = "noise",
     ) -> None:
         config = {
             "n_bands": n_bands,
@@ -285,9 +287,8 @@ class DihedralFinder(Finder):
             "widths": list(widths),
             "n_hidden": n_hidden,
             "dropout": dropout,
-            "normalisation": normalisation,
         }
-        super().__init__(n_bands, side, normalisation, config)
+        super().__init__(n_bands, side, "noise", config)
         if stride not in (1, 2):
             raise OptionError(f"stride must be 1 or 2, not {stride}")
         if not 0 < crop <= side or (side - crop) % 2 or crop % stride:
@@ -300,31 +301,40 @@ class DihedralFinder(Finder):
         self.crop = crop
         # Six pixels two apart, or five: symmetric about the middle either way.
         size, padding = (6, 2) if stride == 2 else (5, 2)
-        self.stem = DihedralConv(n_bands + 1, widths[0], size, stride, padding, lifting=True)
+        self.stem = DihedralConv(2 * n_bands, widths[0], size, stride, padding, lifting=True)
         self.blocks = nn.ModuleList(
             _DihedralBlock(before, after)
             for before, after in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
-        self.norm = DihedralNorm(widths[-1])
         self.head = nn.Sequential(
-            nn.Linear(2 * widths[-1], n_hidden),
+            nn.Linear(2 * len(_ZONES) * widths[-1], n_hidden),
             nn.SiLU(),
             nn.Dropout(dropout),
             nn.Linear(n_hidden, 2),
         )
-        x = (torch.arange(crop) - 0.5 * (crop - 1)) / (0.5 * crop)
-        self.register_buffer("radius", torch.hypot(x[:, None], x[None, :]), persistent=False)
 
     def logits(self, normalised: torch.Tensor) -> torch.Tensor:
         first = (self.side - self.crop) // 2
         middle = slice(first, first + self.crop)
         x = normalised[:, :, middle, middle]
-        radius = self.radius.expand(len(x), 1, -1, -1)
-        x = torch.cat((x, radius), dim=1).contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
+        light = torch.sinh(x)
+        x = torch.cat((x, torch.asinh(light - torch.rot90(light, 2, (-2, -1)))), dim=1)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for i, block in enumerate(self.blocks):
             x = block(halved(x) if i else x)
-        return self.head(invariant(nn.functional.silu(self.norm(x))))
+        x = nn.functional.silu(x)
+        return self.head(torch.cat([invariant(x, zone) for zone in _zones(x)], dim=1))
+
+
+def _zones(x: torch.Tensor) -> list[torch.Tensor]:
+    """Weights of the zones around the middle of maps, shape (y, x) each."""
+    side = x.shape[-1]
+    along = (torch.arange(side, device=x.device) - 0.5 * (side - 1)) / (0.5 * side)
+    radius = torch.hypot(along[:, None], along[None, :])
+    inside = [
+        ((radius >= low) & (radius < high)).to(x.dtype) for low, high in pairwise((0.0, *_ZONES))
+    ]
+    return [zone / zone.sum().clamp(min=1.0) for zone in inside]
 
 
 class _DihedralBlock(nn.Module):

@@ -180,6 +180,7 @@ def test_the_distance_from_the_middle_matters():
         (lambda: DihedralFinder(1, side=24, crop=20, stride=3), "stride"),
         (lambda: DihedralFinder(1, side=24, crop=20, widths=(4, 6)), "multiples of 4"),
         (lambda: DihedralFinder(1, side=24, crop=20, widths=()), "multiples of 4"),
+        (lambda: DihedralFinder(0), "n_bands"),
         (lambda: OU66(2)(torch.zeros(1, 1, 66, 66)), r"takes \(n, 2, 66, 66\)"),
         (lambda: OU200(1)(torch.zeros(1, 1, 66, 66)), r"takes \(n, 1, 200, 200\)"),
         (lambda: OU66(1)(torch.zeros(1, 66, 66)), "of shape"),

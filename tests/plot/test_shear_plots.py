@@ -52,7 +52,7 @@ def test_biases(drawn, tmp_path):
     points = [np.asarray(container[0].get_ydata(orig=False)) for container in axes[0].containers]
     np.testing.assert_allclose(points[1], expected)
     labels = [text.get_text() for text in axes[1].get_legend().get_texts()]
-    assert labels[0].startswith("calibrated: m = ") and "-0.56" in labels[1]
+    assert labels[0].startswith("calibrated: m = ") and "-0.55" in labels[1]
 
 
 def test_estimates(drawn, tmp_path):

@@ -6,7 +6,9 @@ import csv
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -27,6 +29,12 @@ __all__ = ["Candidate", "candidates_from", "cutout_from"]
 _SUFFIXES = (".fits", ".fits.gz", ".fit")
 # What surveys and challenges put before the name of a band.
 _PREFIXES = ("NIR_", "NISP_", "EUC_", "EUCLID_")
+# Cards of a header that say how large pixels are, wherever on the sky they lie.
+_SCALE_CARDS = (
+    *("PIXSCAY", "PIXSCALE", "NAXIS", "WCSAXES"),
+    *(f"{name}{axis}" for name in ("CTYPE", "CUNIT", "CDELT", "CROTA") for axis in (1, 2)),
+    *(f"{name}{i}_{j}" for name in ("CD", "PC") for i in (1, 2) for j in (1, 2)),
+)
 # Of what is cut out of a mosaic, beyond the field of the network [arcsec].
 _MARGIN = 1.0
 
@@ -239,6 +247,22 @@ def _is_band(extension: Extension, band: str) -> bool:
     return name == band.upper()
 
 
+def _pixel_scale_of(extension: Extension) -> float:
+    """arcsec per pixel; the stamps of a survey have the same cards, which take time to read."""
+    header = extension.header
+    cards = tuple((name, header[name]) for name in _SCALE_CARDS if name in header)
+    try:
+        return _pixel_scale_from_cards(cards)
+    except DataError:
+        # The same once more, for a message that names the image.
+        return pixel_scale_from(extension)
+
+
+@lru_cache(maxsize=64)
+def _pixel_scale_from_cards(cards: tuple[tuple[str, Any], ...]) -> float:
+    return pixel_scale_from(Extension(Path(), 0, "", None, "", (0, 0), fits.Header(dict(cards))))
+
+
 def _image_of(
     unit: fits.hdu.base._BaseHDU,
     extension: Extension,
@@ -248,7 +272,7 @@ def _image_of(
     given_pixel_scale: float | None,
 ) -> tuple[np.ndarray, float, tuple[float, float]]:
     """Pixels, arcsec per pixel, and where in them the middle of the cut-out is."""
-    scale = pixel_scale_from(extension) if given_pixel_scale is None else given_pixel_scale
+    scale = _pixel_scale_of(extension) if given_pixel_scale is None else given_pixel_scale
     if position is None:
         return np.asarray(unit.data, dtype=np.float32), scale, (0.0, 0.0)
     with warnings.catch_warnings():

@@ -7,6 +7,7 @@ import io
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ __all__ = ["COLUMNS", "FindReport", "Found", "find", "finder_card", "probabiliti
 COLUMNS = ("name", "probability", "is_lens", "network", "sha256", "error")
 _HEADER = ",".join(COLUMNS) + "\n"
 _SHA_DIGITS = 12
+# Images of the candidates that could be read, and for each candidate why it could not, or nothing.
+type _Read = tuple[list[np.ndarray], list[str]]
 
 
 @dataclass(frozen=True)
@@ -169,15 +172,16 @@ def find(
     rows = _rows_of(output, card, threshold, asked)
     known = {row.name for row in rows}
     missing = [candidate for candidate in candidates if candidate.name not in known]
+    parts = [missing[i : i + batch_size] for i in range(0, len(missing), batch_size)]
+    done = 0
     with open(output, "a", newline="", encoding="utf-8") as stream:
-        for start in range(0, len(missing), batch_size):
-            part = missing[start : start + batch_size]
-            looked = list(_looked_at(part, card, finder, threshold, pixel_scale))
+        for part, read in zip(parts, _read_ahead(parts, card, pixel_scale), strict=True):
+            looked = list(_looked_at(part, read, finder, threshold))
             stream.write(_lines(looked, card))
             stream.flush()
             os.fsync(stream.fileno())
             rows += looked
-            done = start + len(part)
+            done += len(part)
             rate = done / (time.monotonic() - began)
             progress(
                 f"{done:,} of {len(missing):,} candidates, "
@@ -216,23 +220,36 @@ def probabilities_of(finder: Finder, images: np.ndarray) -> np.ndarray:
     return finder.probabilities(torch.from_numpy(images)).double().numpy()
 
 
+def _read_ahead(
+    parts: Sequence[Sequence[Candidate]], card: Card, pixel_scale: float | None
+) -> Iterator[_Read]:
+    """The images of each batch of candidates, read while the network looks at the batch before."""
+    bands, shape, own_scale = grid_of(card)
+
+    def read(part: Sequence[Candidate]) -> _Read:
+        images: list[np.ndarray] = []
+        errors: list[str] = []
+        for candidate in part:
+            try:
+                images.append(cutout_from(candidate, bands, shape, own_scale, pixel_scale))
+                errors.append("")
+            except DataError as error:
+                errors.append(" ".join(str(error).split()))
+        return images, errors
+
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = [reader.submit(read, part) for part in parts[:1]]
+        for i in range(len(parts)):
+            found = coming.pop().result()
+            coming += [reader.submit(read, part) for part in parts[i + 1 : i + 2]]
+            yield found
+
+
 def _looked_at(
-    candidates: Sequence[Candidate],
-    card: Card,
-    finder: Finder,
-    threshold: float,
-    pixel_scale: float | None,
+    candidates: Sequence[Candidate], read: _Read, finder: Finder, threshold: float
 ) -> Iterator[Found]:
     """Rows of the table, in the order of the candidates."""
-    bands, shape, own_scale = grid_of(card)
-    images: list[np.ndarray] = []
-    errors: list[str] = []
-    for candidate in candidates:
-        try:
-            images.append(cutout_from(candidate, bands, shape, own_scale, pixel_scale))
-            errors.append("")
-        except DataError as error:
-            errors.append(" ".join(str(error).split()))
+    images, errors = read
     found = iter(probabilities_of(finder, np.stack(images)) if images else ())
     for candidate, error in zip(candidates, errors, strict=True):
         if error:

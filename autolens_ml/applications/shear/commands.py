@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="Weak lensing: simulate galaxies, train networks on them, measure shears and their bias.",
 )
 
@@ -32,6 +34,9 @@ FlipRows = Annotated[
 Population = Annotated[
     str, typer.Option(help="euclid, seed, or a YAML file of what differs from euclid.")
 ]
+
+# Columns of a terminal beyond which even tables end.
+_WIDEST = 500
 
 
 @app.command(epilog="Example: `autolens-ml shear simulate -n 1000 -o galaxies --noise`")
@@ -197,5 +202,8 @@ def _print(values: dict[str, Any], as_json: bool, *shown: Any) -> None:
         print(json.dumps(values, indent=2))
         return
     for each in shown:
-        # Paths may be longer than the terminal is wide: cut, they could not be copied.
-        Console().print(each, crop=False, soft_wrap=True, markup=False, highlight=False)
+        # Paths and tables may be wider than the terminal: cut, they could not be copied.
+        console = Console()
+        options = console.options.update(max_width=_WIDEST)
+        console.width = max(console.width, Measurement.get(console, options, each).maximum)
+        console.print(each, crop=False, soft_wrap=True, markup=False, highlight=False)

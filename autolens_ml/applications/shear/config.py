@@ -62,8 +62,10 @@ class ShearConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss_function", _named(self.loss_function))
-        if isinstance(self.metrics, (list, tuple)):
-            object.__setattr__(self, "metrics", tuple(_named(name) for name in self.metrics))
+        for name in ("classes", "metrics"):
+            value = getattr(self, name)
+            if isinstance(value, (list, tuple)):
+                object.__setattr__(self, name, tuple(_named(item) for item in value))
         for name in ("batch_size", "epochs"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -78,8 +78,8 @@ def draw_compound(kind: str, n: int, rng: np.random.Generator) -> tuple[Deflecto
     Returns
     -------
     tuple
-        The nearest galaxies, at (0, 0), with the redshift of the far source; the far source; the
-        middle galaxy, which is lensed by the nearest.
+        The nearest galaxies, with the redshift of the far source; the far source; the middle
+        galaxy, which is lensed by the nearest.
     """
     near = draw_deflectors(n, rng)
     far_redshift = rng.uniform(*_FAR_REDSHIFTS, size=n)
@@ -129,11 +129,12 @@ def _planes(
         limits = np.full((2, n), _RING_OFFSET)
     else:
         limits = _ARC_OFFSET * np.stack([near.einstein_radius, middle_radius])
-    # Offsets are from the far source; the nearest galaxy is in the middle of the image.
+    # Offsets are from the far source, while the nearest galaxy is in the middle of the image.
     of_near, of_middle = rng.uniform(-1.0, 1.0, size=(2, n, 2)) * limits[:, :, None]
-    middle_centre, far_centre = of_middle - of_near, -of_near
+    far_centre = near.centre - of_near
+    middle_centre = far_centre + of_middle
     mass = {
-        "near": (near.einstein_radius, near.ell_comps, np.zeros((n, 2))),
+        "near": (near.einstein_radius, near.ell_comps, near.centre),
         "middle": (
             middle_radius,
             ell_comps_from(rng.uniform(*_AXIS_RATIOS, size=n), rng),

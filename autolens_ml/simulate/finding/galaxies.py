@@ -25,6 +25,7 @@ __all__ = [
     "Deflectors",
     "Sources",
     "deflector_light",
+    "draw_centres",
     "draw_deflectors",
     "draw_sources",
     "ell_comps_from",
@@ -45,6 +46,8 @@ _MAGNITUDE_200, _MAGNITUDE_SCATTER, _EVOLUTION = -21.3, 0.35, 0.9
 _SIZE_200, _SIZE_SLOPE, _SIZE_SCATTER = 4.0, -0.24, 0.12
 _SPEED_OF_LIGHT = 299792.458
 _ARCSEC = np.rad2deg(1.0) * 3600.0
+# Of catalogues, in arcsec along each axis.
+_CENTRING = 0.06
 # Sources: VIS magnitudes and their counts, sizes [arcsec] at magnitude 24.
 SOURCE_MAGNITUDES = (21.5, 25.6)
 _COUNT_SLOPE = 0.30
@@ -69,6 +72,8 @@ class Deflectors:
         Half-light radius in arcsec.
     ell_comps : ndarray
         Of light and mass, shape (n, 2).
+    centre : ndarray
+        (y, x) of light and mass in arcsec, shape (n, 2): catalogues are a little off.
     """
 
     redshift: np.ndarray
@@ -78,6 +83,7 @@ class Deflectors:
     magnitude: np.ndarray
     radius: np.ndarray
     ell_comps: np.ndarray
+    centre: np.ndarray
 
     def __len__(self) -> int:
         return len(self.redshift)
@@ -136,7 +142,13 @@ def _drawn_deflectors(n: int, rng: np.random.Generator) -> Deflectors:
         magnitude=apparent_magnitude(types, redshift, absolute),
         radius=size / kpc_per_arcsec(redshift),
         ell_comps=ell_comps_from(truncated(0.78, 0.13, 0.4, 1.0, n, rng), rng),
+        centre=draw_centres(n, rng),
     )
+
+
+def draw_centres(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Where galaxies are that a catalogue has in the middle, (y, x) in arcsec, shape (n, 2)."""
+    return _CENTRING * rng.standard_normal((n, 2))
 
 
 def einstein_radii(
@@ -204,22 +216,19 @@ def fluxes_from(
 def deflector_light(
     deflector: Deflectors, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Bulge of one deflector (of length 1), and a disc in one of five: the ``sersics`` of a scene.
-
-    Positions are about (0, 0).
-    """
+    """Bulge of one deflector (of length 1), and a disc in one of five: ``sersics`` of a scene."""
     magnitude, radius = deflector.magnitude, float(deflector.radius[0])
-    ell_comps = deflector.ell_comps[0]
+    centre, ell_comps = deflector.centre[0], deflector.ell_comps[0]
     flux = fluxes_from(np.array([ELLIPTICAL]), deflector.redshift, magnitude, rng)[0]
     index = float(truncated(4.0, 1.0, 2.0, 6.0, 1, rng)[0])
     if rng.random() < 0.8:
-        return [(np.array([0.0, 0.0, *ell_comps, radius, index]), flux)]
+        return [(np.array([*centre, *ell_comps, radius, index]), flux)]
     share = rng.uniform(0.2, 0.6)
     older = fluxes_from(np.array([SPIRAL]), deflector.redshift, magnitude, rng)[0]
     disc = ell_comps_from(np.array([rng.uniform(0.35, 1.0)]), rng)[0]
     return [
-        (np.array([0.0, 0.0, *ell_comps, 0.6 * radius, index]), (1.0 - share) * flux),
-        (np.array([0.0, 0.0, *disc, 1.5 * radius, 1.0]), share * older),
+        (np.array([*centre, *ell_comps, 0.6 * radius, index]), (1.0 - share) * flux),
+        (np.array([*centre, *disc, 1.5 * radius, 1.0]), share * older),
     ]
 
 

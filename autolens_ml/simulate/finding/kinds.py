@@ -22,6 +22,7 @@ from autolens_ml.simulate.finding.galaxies import (
     STARBURST,
     Deflectors,
     deflector_light,
+    draw_centres,
     draw_source_redshifts,
     ell_comps_from,
     fluxes_from,
@@ -67,12 +68,11 @@ def spiral(scene: Scene, deflector: Deflectors, rng: np.random.Generator) -> Non
     """A disc with arms, at any inclination; or any real galaxy of the Hubble Deep Field."""
     redshift, magnitude, radius = _draw_disc(rng)
     add_neighbours(scene, rng)
+    (centre,) = draw_centres(1, rng)
     if rng.random() < 0.3:
         types = rng.choice([SPIRAL, LATE, STARBURST], size=1)
-        place = rng.normal(0.0, 0.05, size=(1, 2))
-        add_galaxies(
-            scene, place, types, *(np.array([v]) for v in (redshift, magnitude)), rng, [radius]
-        )
+        seen = (np.array([value]) for value in (redshift, magnitude))
+        add_galaxies(scene, centre[None], types, *seen, rng, np.array([radius]))
         return
     axis_ratio, angle = max(0.15, rng.random()), rng.uniform(0.0, np.pi)
     ell_comps = _ell_comps(axis_ratio, angle)
@@ -87,15 +87,15 @@ def spiral(scene: Scene, deflector: Deflectors, rng: np.random.Generator) -> Non
         round_bulge = 0.5 * (round_bulge + ell_comps)
     scene.sersics += [
         (
-            np.array([0.0, 0.0, *round_bulge, 0.25 * radius, rng.uniform(1.0, 4.0)]),
+            np.array([*centre, *round_bulge, 0.25 * radius, rng.uniform(1.0, 4.0)]),
             in_bulge * bulge,
         ),
         (
-            np.array([0.0, 0.0, *ell_comps, radius, 1.0]),
+            np.array([*centre, *ell_comps, radius, 1.0]),
             (1.0 - in_bulge) * (1.0 - in_arms) * disc,
         ),
     ]
-    image = shapes.spiral(radius / 1.68, axis_ratio, angle, rng)
+    image = shapes.spiral(radius / 1.68, axis_ratio, angle, rng, centre)
     scene.shapes.append((image, (1.0 - in_bulge) * in_arms * arms))
     if rng.random() < 0.25:
         add_companions(scene, 1.0, (1.0, 4.0), redshift, magnitude, rng)
@@ -105,6 +105,7 @@ def ring(scene: Scene, deflector: Deflectors, rng: np.random.Generator) -> None:
     """A ring galaxy: an old core, a whole ring of young stars, and often a disc between them."""
     redshift, magnitude, radius = _draw_disc(rng)
     add_neighbours(scene, rng)
+    (centre,) = draw_centres(1, rng)
     radius = float(np.clip(radius, 0.6, 2.2))
     axis_ratio, angle = rng.uniform(0.4, 1.0), rng.uniform(0.0, np.pi)
     young = rng.choice([SPIRAL, LATE, STARBURST], p=[0.2, 0.4, 0.4])
@@ -117,13 +118,13 @@ def ring(scene: Scene, deflector: Deflectors, rng: np.random.Generator) -> None:
     core_shape = ell_comps_from(np.array([rng.uniform(0.6, 1.0)]), rng)[0]
     index, size = rng.uniform(1.5, 4.0), radius * rng.uniform(0.2, 0.5)
     scene.sersics.append(
-        (np.array([0.0, 0.0, *core_shape, size, index]), (1.0 - in_ring) * (1.0 - in_disc) * core)
+        (np.array([*centre, *core_shape, size, index]), (1.0 - in_ring) * (1.0 - in_disc) * core)
     )
     if in_disc:
-        disc = np.array([0.0, 0.0, *ell_comps, radius, 1.0])
+        disc = np.array([*centre, *ell_comps, radius, 1.0])
         scene.sersics.append((disc, (1.0 - in_ring) * in_disc * around_it))
     width = radius * rng.uniform(0.08, 0.25)
-    image = shapes.ring(radius, width, axis_ratio, angle, rng)
+    image = shapes.ring(radius, width, axis_ratio, angle, rng, centre)
     scene.shapes.append((image, in_ring * around_it))
 
 
@@ -142,7 +143,7 @@ def merger(scene: Scene, deflector: Deflectors, rng: np.random.Generator) -> Non
     types = rng.choice([ELLIPTICAL, SPIRAL, LATE, STARBURST], size=n, p=[0.25, 0.35, 0.25, 0.15])
     fainter = magnitude + np.concatenate([[0.0], rng.exponential(0.8, n - 1)])
     centres = np.concatenate([[[0.0, 0.0]], around(n - 1, (0.4, 3.0), rng)])
-    centres -= 0.3 * centres.mean(axis=0)
+    centres += draw_centres(1, rng) - 0.3 * centres.mean(axis=0)
     sizes = radius * rng.uniform(0.3, 0.9, size=n)
     real = rng.random(n) < 0.6
     where = np.flatnonzero(real)

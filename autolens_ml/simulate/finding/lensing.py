@@ -103,7 +103,7 @@ def draw_arcs(
     Parameters
     ----------
     deflectors
-        What lenses; their centres are (0, 0).
+        What lenses.
     offsets
         Smallest and largest distance of the source from the lens, in Einstein radii; uniform in
         area between them.
@@ -114,13 +114,15 @@ def draw_arcs(
     sources = draw_sources(deflectors.source_redshift, rng)
     distance = np.sqrt(rng.uniform(offsets[0] ** 2, offsets[1] ** 2, size=n))
     angle = rng.uniform(0.0, 2.0 * np.pi, size=n)
-    centres = (distance * deflectors.einstein_radius)[:, None] * np.stack(
+    centres = deflectors.centre + (distance * deflectors.einstein_radius)[:, None] * np.stack(
         [np.sin(angle), np.cos(angle)], axis=1
     )
     mass = deflectors.ell_comps + 0.04 * rng.standard_normal((n, 2))
     shear = _SHEAR * rng.standard_normal((n, 2))
     light, stamps = source_parameters(centres, sources.radius, rng)
     values = {
+        "galaxies.lens.mass.centre.centre_0": deflectors.centre[:, 0],
+        "galaxies.lens.mass.centre.centre_1": deflectors.centre[:, 1],
         "galaxies.lens.mass.ell_comps.ell_comps_0": mass[:, 0],
         "galaxies.lens.mass.ell_comps.ell_comps_1": mass[:, 1],
         "galaxies.lens.mass.einstein_radius": deflectors.einstein_radius,

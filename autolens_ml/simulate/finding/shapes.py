@@ -6,6 +6,7 @@ a centre is given.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,8 @@ from autolens_ml.simulate.finding.scene import pixel_of, positions
 
 __all__ = ["disc_frame", "point", "ring", "shells", "spiral", "star_wings", "tail", "texture"]
 
+type Position = Sequence[float] | np.ndarray
+
 _N_TEXTURES, _TEXTURE_SLOPE = 16, 1.3
 # Share of a star's light in its halo and in its spikes, and their lengths [arcsec].
 _HALO_SHARE, _HALO_CORE, _HALO_SLOPE = 0.02, 0.6, 2.6
@@ -23,7 +26,13 @@ _SPIKE_SHARE, _SPIKE_WIDTH, _SPIKE_CORE = 0.015, 0.06, 0.4
 _N_SPIKES = 6
 
 
-def spiral(scale: float, axis_ratio: float, angle: float, rng: np.random.Generator) -> np.ndarray:
+def spiral(
+    scale: float,
+    axis_ratio: float,
+    angle: float,
+    rng: np.random.Generator,
+    centre: Position = (0.0, 0.0),
+) -> np.ndarray:
     """Arms of a disc: logarithmic spirals, more or less broken up, with knots of young stars.
 
     Parameters
@@ -34,8 +43,10 @@ def spiral(scale: float, axis_ratio: float, angle: float, rng: np.random.Generat
         Of the disc as it is seen; the angle is in radians.
     rng
         Of number, pitch, sharpness and knots of the arms.
+    centre
+        (y, x) in arcsec.
     """
-    radius, azimuth = disc_frame(axis_ratio, angle)
+    radius, azimuth = disc_frame(axis_ratio, angle, centre)
     n_arms = rng.choice([1, 2, 3, 4], p=[0.08, 0.62, 0.18, 0.12])
     pitch = np.deg2rad(rng.uniform(9.0, 28.0)) * rng.choice([-1.0, 1.0])
     in_scales = np.maximum(radius / scale, 1e-2)
@@ -49,10 +60,15 @@ def spiral(scale: float, axis_ratio: float, angle: float, rng: np.random.Generat
 
 
 def ring(
-    radius: float, width: float, axis_ratio: float, angle: float, rng: np.random.Generator
+    radius: float,
+    width: float,
+    axis_ratio: float,
+    angle: float,
+    rng: np.random.Generator,
+    centre: Position = (0.0, 0.0),
 ) -> np.ndarray:
     """A whole ring with knots; ``radius`` and ``width`` in arcsec, the angle in radians."""
-    distance, azimuth = disc_frame(axis_ratio, angle)
+    distance, azimuth = disc_frame(axis_ratio, angle, centre)
     light = np.exp(-0.5 * ((distance - radius) / width) ** 2)
     light *= 1.0 + rng.uniform(0.0, 0.5) * np.cos(azimuth - rng.uniform(0.0, 2.0 * np.pi))
     light *= np.exp(rng.uniform(0.1, 0.7) * texture(rng))
@@ -90,7 +106,7 @@ def shells(radius: float, rng: np.random.Generator) -> np.ndarray:
     return _of_unit_flux(light)
 
 
-def point(centre: tuple[float, float]) -> np.ndarray:
+def point(centre: Position) -> np.ndarray:
     """A point of light, shared by the four pixels around it."""
     image = np.zeros((SIDE, SIDE), dtype=np.float32)
     row, column = pixel_of(centre)
@@ -100,7 +116,7 @@ def point(centre: tuple[float, float]) -> np.ndarray:
     return image
 
 
-def star_wings(centre: tuple[float, float], angle: float) -> np.ndarray:
+def star_wings(centre: Position, angle: float) -> np.ndarray:
     """What a point source has beyond the core of the PSF: halo and six spikes.
 
     Its flux is 3.5 per cent of that of the star; the angle of the spikes is in radians.
@@ -120,9 +136,12 @@ def star_wings(centre: tuple[float, float], angle: float) -> np.ndarray:
     return light + _SPIKE_SHARE * _of_unit_flux(spikes)
 
 
-def disc_frame(axis_ratio: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
+def disc_frame(
+    axis_ratio: float, angle: float, centre: Position = (0.0, 0.0)
+) -> tuple[np.ndarray, np.ndarray]:
     """Radius [arcsec] and azimuth within a disc seen at an angle, of all pixels of the field."""
     y, x = positions()
+    y, x = y - np.float32(centre[0]), x - np.float32(centre[1])
     sine, cosine = np.float32(np.sin(angle)), np.float32(np.cos(angle))
     along, across = x * cosine + y * sine, (y * cosine - x * sine) / np.float32(axis_ratio)
     return np.hypot(along, across), np.arctan2(across, along)

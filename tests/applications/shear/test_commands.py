@@ -52,13 +52,14 @@ def test_simulate(tmp_path):
     population = tmp_path / "small.yaml"
     population.write_text("{size: 16, galaxies: {sersic: 1.0}}")
     options = ("-n", 2, "-o", tmp_path / "set", "--population", population, "--noise")
-    result = invoke("simulate", *options, "--format", "fits", "--format", "tiff", "--json")
+    formats = ("--format", "fits", "--format", "tiff")
+    result = invoke("simulate", *options, *formats, "--json")
     report = json.loads(result.stdout)
     assert report["n"] == 2 and report["noise"] is True
     names = {path.name for path in (tmp_path / "set").iterdir()}
     assert {"gal_1.fits", "psf_1.tif", "data.json"} < names
-    assert str(tmp_path / "set") in invoke("simulate", *options[:2], "-o", tmp_path / "b").stdout
-    refused = invoke("simulate", *options, "--seed", 4, code=2)
+    assert str(tmp_path / "set") in invoke("simulate", *options, *formats).stdout
+    refused = invoke("simulate", *options, *formats, "--seed", 4, code=2)
     assert refused.stderr.splitlines()[-1].startswith("error: ")
     assert "holds another set" in refused.stderr
 

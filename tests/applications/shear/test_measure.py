@@ -15,6 +15,7 @@ from autolens_ml.applications.shear.measure import (
     shear_cards,
 )
 from autolens_ml.exceptions import DataError, NetworkError, OptionError
+from autolens_ml.networks.shear import StampRegressor
 from autolens_ml.simulate.shear_files import StampProblems
 from tests.applications.shear.conftest import POPULATION, store
 
@@ -119,8 +120,6 @@ def test_networks_that_cannot_be_compared(calibrated, naive, tmp_path):
         shear_cards([])
     with pytest.raises(NetworkError, match="no network 'none'"):
         shear_cards(["none"])
-    from autolens_ml.networks.shear import StampRegressor
-
     other = store(StampRegressor(["g1"], [0], [1], size=(16, 16)), tmp_path / "other", "finder")
     with pytest.raises(OptionError, match="a network for finder"):
         shear_cards([other])
