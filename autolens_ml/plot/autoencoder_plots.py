@@ -9,6 +9,7 @@ import numpy as np
 from autofit.tools.util import open_atomic
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from autolens_ml.simulate.maps import Spectrum
 
@@ -95,7 +96,8 @@ def samples_plot(maps: np.ndarray, samples: np.ndarray, path: str | Path) -> Pat
 def spectra_plot(spectra: Mapping[str, Spectrum], path: str | Path) -> Path:
     """Power of maps, reconstructions and samples, and the coherence of reconstructions with maps.
 
-    Bands are two standard deviations either way.
+    Spectra of maps less the typical one show whether what sets a map apart is right. Bands are two
+    standard deviations either way.
 
     Parameters
     ----------
@@ -125,6 +127,9 @@ def spectra_plot(spectra: Mapping[str, Spectrum], path: str | Path) -> Path:
     shared.set_ylabel("Coherence with the map", fontsize=11)
     for ax in (power, shared):
         ax.set_xlabel("Wavenumber (cycles per radius of the disc)", fontsize=11)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     return _saved(fig, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ class MapComparison:
         Of their latents from the prior in nats, shape (n,).
     pixel : float
         Side of a pixel in radii of the disc.
+    tapered : bool
+        Whether maps end above zero, so that spectra need a window.
     """
 
     truth: np.ndarray
@@ -80,6 +82,7 @@ class MapComparison:
     kind: np.ndarray
     divergence: np.ndarray
     pixel: float
+    tapered: bool = False
 
     @property
     def error(self) -> np.ndarray:
@@ -92,6 +95,23 @@ class MapComparison:
         """Norm of the error of each map over the norm of the map, shape (n,)."""
         difference = np.sum((self.decoded - self.truth) ** 2, axis=(1, 2))
         return np.sqrt(difference / np.sum(self.truth**2, axis=(1, 2)))
+
+    def power(self, maps: np.ndarray, rows: np.ndarray | slice) -> Spectrum:
+        """Power spectrum of the deviations of some maps from the typical one.
+
+        What all maps have in common, such as a cusp in the middle, is no merit. Wavenumbers are in
+        cycles per radius of the disc.
+        """
+        return power_spectrum(maps[rows] - self._typical, self.pixel, self.tapered)
+
+    def shared(self, rows: np.ndarray | slice) -> Spectrum:
+        """Coherence of the deviations of maps and of their reconstructions from the typical map."""
+        both = (each[rows] - self._typical for each in (self.truth, self.decoded))
+        return coherence(*both, self.pixel, self.tapered)
+
+    @cached_property
+    def _typical(self) -> np.ndarray:
+        return self.truth.mean(axis=0)
 
 
 def measured(card: Card, n: int = 4000, seed: int = 0, say: Say = silent) -> MapAccuracy:
@@ -164,6 +184,7 @@ def _tested(
         kind=kind,
         divergence=divergence.double().numpy(),
         pixel=population.pixel,
+        tapered=isinstance(population, Lenses),
     )
 
 
@@ -188,16 +209,14 @@ def _metrics(population: MapPopulation, tested: MapComparison, seed: int) -> dic
         metrics["deflection_error"] = over_maps(_deflection_errors(tested), _rms)
     metrics["divergence"] = over_maps(tested.divergence, np.mean)
 
-    n, pixel = min(len(error), _N_SPECTRA), tested.pixel
-
-    def resolved(rows: np.ndarray) -> float:
-        return _shortest_resolved(coherence(tested.truth[rows], tested.decoded[rows], pixel))
-
-    metrics["resolved_wavelength"] = _bootstrapped(resolved, n, rng)
+    n = min(len(error), _N_SPECTRA)
+    metrics["resolved_wavelength"] = _bootstrapped(
+        lambda rows: _shortest_resolved(tested.shared(rows)), n, rng
+    )
     shortest = metrics["resolved_wavelength"]["value"]
 
     def power_error(rows: np.ndarray) -> float:
-        found, right = (power_spectrum(m[rows], pixel) for m in (tested.samples, tested.truth))
+        found, right = (tested.power(maps, rows) for maps in (tested.samples, tested.truth))
         long = found.wavenumber * shortest <= 1.0
         return _rms(np.log10(found.value[long] / right.value[long]))
 
@@ -245,15 +264,12 @@ def _shortest_resolved(shared: Spectrum) -> float:
 
 
 def _spectra(tested: MapComparison) -> dict[str, Spectrum]:
-    """Wavenumbers are in cycles per radius of the disc."""
-    truth, decoded, samples = (
-        each[:_N_SPECTRA] for each in (tested.truth, tested.decoded, tested.samples)
-    )
+    rows = slice(_N_SPECTRA)
     return {
-        "power_of_maps": power_spectrum(truth, tested.pixel),
-        "power_of_reconstructions": power_spectrum(decoded, tested.pixel),
-        "power_of_samples": power_spectrum(samples, tested.pixel),
-        "coherence_of_reconstructions": coherence(truth, decoded, tested.pixel),
+        "power_of_maps": tested.power(tested.truth, rows),
+        "power_of_reconstructions": tested.power(tested.decoded, rows),
+        "power_of_samples": tested.power(tested.samples, rows),
+        "coherence_of_reconstructions": tested.shared(rows),
     }
 
 
