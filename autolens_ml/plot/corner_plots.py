@@ -1,34 +1,54 @@
-"""A corner plot that takes seconds whatever the number of samples."""
+"""Corner plots that take seconds whatever the number of samples."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import autofit as af
 import corner as corner_py
 import matplotlib.pyplot as plt
 import numpy as np
+from autofit.tools.util import open_atomic
+from matplotlib.lines import Line2D
+
+from autolens_ml.exceptions import OptionError
+
+if TYPE_CHECKING:
+    from autolens_ml.inference.amortised import LensPosterior
 
 MAX_PARAMETERS = 8
+_COLORS = ("#1f4e79", "#d68910", "#2e8b57", "#7d3c98", "#c0392b")
+# One and two sigma of a two-dimensional Gaussian.
+_LEVELS = (0.393, 0.865)
+_TRUTH = "#c0392b"
+_N_DRAWS = 4000
+# The central share that ranges hold.
+_SHOWN = (0.0015, 0.9985)
 
 
 def corner(
-    samples: af.Samples,
+    samples: af.Samples | LensPosterior | Mapping[str, af.Samples | LensPosterior],
     path: str | Path,
     *,
     parameters: Sequence[str] | None = None,
     truth: Mapping[str, float] | None = None,
 ) -> Path:
-    """One- and two-dimensional marginals of weighted samples.
+    """One- and two-dimensional marginals of a posterior, or of several on top of each other.
 
     Parameters
     ----------
     samples
-        Weighted samples, as ``result.samples``.
+        Weighted samples, as ``result.samples``; what a network says about a lens, as
+        ``aml.load_network(...).posterior_from(dataset)``; or several by the names that the legend
+        gives them, the first below the others: a search and its reference, a network's posterior
+        and the corrected one.
     path
         The file to write; its ending sets the format.
     parameters
-        Paths of the parameters to show; by default those of the mass and the shear, or the first
-        eight of a model without them.
+        Paths of the parameters to show; by default those of the mass and the shear that all have,
+        or the first eight of a model without them.
     truth
         True values by parameter path, drawn as lines.
 
@@ -36,36 +56,71 @@ def corner(
     -------
     Path
         The file.
-    """
-    names = samples.model.model_component_and_parameter_names
-    shown = list(parameters) if parameters is not None else main_parameters(names)
-    columns = [names.index(name) for name in shown]
-    values = np.asarray(samples.parameter_lists, dtype=float)[:, columns]
-    weights = np.asarray(samples.weight_list, dtype=float)
 
-    fig = corner_py.corner(
-        values,
-        weights=weights,
-        labels=[label_from(name) for name in shown],
-        range=[_range(column, weights) for column in values.T],
-        bins=25,
-        smooth=1.0,
-        smooth1d=1.0,
-        plot_datapoints=False,
-        plot_density=False,
-        fill_contours=True,
-        levels=(0.393, 0.865),
-        color="#1f4e79",
-        truths=[(truth or {}).get(name) for name in shown],
-        truth_color="#c0392b",
-        label_kwargs={"fontsize": 11},
-        max_n_ticks=3,
-        labelpad=0.08,
-        use_math_text=True,
-    )
+    Raises
+    ------
+    OptionError
+        When there are no posteriors or more than five, one has not the parameters, or the
+        posteriors share none.
+    """
+    by_name = dict(samples) if isinstance(samples, Mapping) else {"": samples}
+    if not 1 <= len(by_name) <= len(_COLORS):
+        raise OptionError(f"samples: give one to {len(_COLORS)} posteriors, not {len(by_name)}")
+    names = {label: _names(each) for label, each in by_name.items()}
+    first, *others = names.values()
+    shared = [name for name in first if all(name in other for other in others)]
+    shown = list(parameters) if parameters is not None else main_parameters(shared)
+    for label, own in names.items():
+        if missing := [name for name in shown if name not in own]:
+            where = f" of {label}" if label else ""
+            raise OptionError(f"parameters: {', '.join(missing)} are not among those{where}")
+    if not shown:
+        raise OptionError("samples: the posteriors share no parameter")
+
+    marginals = [_marginals(each, names[label], shown) for label, each in by_name.items()]
+    limits = [
+        _union(_range(values[:, j], weights) for values, weights in marginals)
+        for j in range(len(shown))
+    ]
+    fig: plt.Figure | None = None
+    for color, (values, weights) in zip(_COLORS, marginals, strict=False):
+        fig = corner_py.corner(
+            values,
+            fig=fig,
+            weights=weights / weights.sum(),
+            labels=[label_from(name) for name in shown],
+            range=limits,
+            bins=_n_bins(values, weights, limits),
+            smooth=1.0,
+            smooth1d=1.0,
+            plot_datapoints=False,
+            plot_density=False,
+            fill_contours=len(marginals) == 1,
+            no_fill_contours=len(marginals) > 1,
+            levels=_LEVELS,
+            color=color,
+            truths=[(truth or {}).get(name) for name in shown],
+            truth_color=_TRUTH,
+            label_kwargs={"fontsize": 11},
+            max_n_ticks=3,
+            labelpad=0.08,
+            use_math_text=True,
+        )
+    if len(marginals) > 1:
+        _level(fig, len(shown))
+        handles = [
+            Line2D([], [], color=color, label=label)
+            for color, label in zip(_COLORS, by_name, strict=False)
+        ]
+        if truth:
+            handles.append(Line2D([], [], color=_TRUTH, label="truth"))
+        fig.legend(handles=handles, loc="upper right", fontsize=12, frameon=False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(path, dpi=110, bbox_inches="tight")
+    with open_atomic(path, "wb") as file:
+        fig.savefig(
+            file, dpi=110, bbox_inches="tight", format=path.suffix.removeprefix(".") or "png"
+        )
     plt.close(fig)
     return path
 
@@ -91,6 +146,53 @@ def _range(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """The central 99.7 per cent, widened where there is no spread, which corner cannot draw."""
     order = np.argsort(values)
     mass = np.cumsum(weights[order])
-    lower, upper = np.interp([0.0015, 0.9985], mass / mass[-1], values[order])
+    lower, upper = np.interp(_SHOWN, mass / mass[-1], values[order])
     pad = 0.1 * (upper - lower) or max(abs(lower), 1.0) * 1e-6
     return float(lower - pad), float(upper + pad)
+
+
+def _union(limits: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    lower, upper = zip(*limits, strict=True)
+    return min(lower), max(upper)
+
+
+def _names(posterior: af.Samples | LensPosterior) -> list[str]:
+    if isinstance(posterior, af.Samples):
+        return list(posterior.model.model_component_and_parameter_names)
+    return list(posterior.names)
+
+
+def _marginals(
+    posterior: af.Samples | LensPosterior, names: list[str], shown: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values, shape (n, n_shown), and weights, (n,)."""
+    columns = [names.index(name) for name in shown]
+    if isinstance(posterior, af.Samples):
+        values = np.asarray(posterior.parameter_lists, dtype=float)
+        weights = np.asarray(posterior.weight_list, dtype=float)
+    else:
+        values = posterior.sample(_N_DRAWS)
+        weights = np.ones(len(values))
+    return values[:, columns], weights
+
+
+def _n_bins(
+    values: np.ndarray, weights: np.ndarray, limits: list[tuple[float, float]]
+) -> list[int]:
+    """As fine for a narrow posterior among wide ones as for it alone, within reason."""
+    n_bins = []
+    for column, (low, high) in zip(values.T, limits, strict=True):
+        own_low, own_high = _range(column, weights)
+        n_bins.append(int(min(25 * (high - low) / (own_high - own_low), 100)))
+    return n_bins
+
+
+def _level(fig: plt.Figure, n: int) -> None:
+    """Give the curves in a panel of the diagonal the same height: their bins are not the same."""
+    for j in range(n):
+        ax = fig.axes[j * (n + 1)]
+        for line in ax.get_lines():
+            heights = np.asarray(line.get_ydata(), dtype=float)
+            if len(heights) > 2:  # not a true value
+                line.set_ydata(heights / heights.max())
+        ax.set_ylim(0.0, 1.1)

@@ -9,8 +9,9 @@ from scipy import optimize
 
 from autolens_ml.applications.shear.estimator import ShearEstimator, Shears
 from autolens_ml.exceptions import DataError, NetworkError
-from autolens_ml.networks.checkpoint import save_network
+from autolens_ml.networks.checkpoint import cards, save_network
 from autolens_ml.networks.shear import ShearNetwork, StampRegressor
+from autolens_ml.simulate.shear_population import POPULATIONS
 from autolens_ml.simulate.shear_stamps import StampRenderer
 from autolens_ml.training.shear_calibration import calibrate
 from tests.training.shears import POPULATION, MomentNetwork
@@ -27,13 +28,23 @@ def estimator():
     return ShearEstimator(network)
 
 
-def galaxies(shear, seed=0):
+@pytest.fixture(scope="module", params=["moments", "shear-euclid"])
+def measured(request, estimator):
+    """Estimators, and the galaxies that they are for."""
+    if request.param == "moments":
+        return estimator, POPULATION
+    if request.param not in [card.name for card in cards("shear")]:
+        pytest.skip(f"{request.param} does not ship with the package yet")
+    return ShearEstimator(request.param), POPULATIONS["euclid"]
+
+
+def galaxies(shear, seed=0, population=POPULATION):
     """Galaxies and PSFs under given shears, row 0 at +y."""
     rng = np.random.default_rng(seed)
-    scenes = POPULATION.draw(len(shear), rng).changed(
+    scenes = population.draw(len(shear), rng).changed(
         shear=torch.from_numpy(np.asarray(shear, dtype=np.complex64))
     )
-    stamps, psfs = StampRenderer(POPULATION).stamps(scenes)
+    stamps, psfs = StampRenderer(population).stamps(scenes)
     return stamps.numpy(), psfs.numpy()
 
 
@@ -50,11 +61,12 @@ def lens(einstein_radius=EINSTEIN_RADIUS):
 
 
 @pytest.mark.parametrize("shear", [0.1 + 0.0j, -0.1 + 0.0j, 0.1j, -0.1j])
-def test_means_are_the_shear_with_its_sign(estimator, shear):
-    stamps, psfs = galaxies(np.full(250, shear), seed=3)
+def test_means_are_the_shear_with_its_sign(measured, shear):
+    estimator, population = measured
+    stamps, psfs = galaxies(np.full(250, shear), 3, population)
     mean, error = estimator.measure(stamps, psfs).mean()
     assert mean[0] + 1j * mean[1] == pytest.approx(shear, abs=4.0 * error[0])
-    assert error[0] == error[1] == pytest.approx(0.2 / np.sqrt(250), rel=0.3)
+    assert error[0] == error[1] == pytest.approx(0.23 / np.sqrt(250), rel=0.4)
 
 
 def test_rows_upside_down_change_the_sign_of_the_second_component(estimator):
@@ -95,13 +107,14 @@ def test_tangential_shear_around_a_lens(estimator):
         assert gamma_1 + 1j * gamma_2 == pytest.approx(shear, abs=4.0 * weight.sum() ** -0.5)
 
 
-def test_galaxies_behind_a_lens_give_its_einstein_radius(estimator):
+def test_galaxies_behind_a_lens_give_its_einstein_radius(measured):
+    estimator, population = measured
     tracer = al.Tracer(galaxies=[lens(), al.Galaxy(redshift=1.0)])
     rng = np.random.default_rng(1)
     radius = np.sqrt(rng.uniform(20.0**2, 60.0**2, N_GALAXIES))
     angle = rng.uniform(0.0, 2.0 * np.pi, N_GALAXIES)
     positions = np.stack((radius * np.sin(angle), radius * np.cos(angle)), axis=-1)
-    stamps, psfs = galaxies(reduced_shear(tracer, positions), seed=11)
+    stamps, psfs = galaxies(reduced_shear(tracer, positions), 11, population)
     dataset = estimator.dataset_from(stamps, psfs, positions, np.full(N_GALAXIES, 1.0))
 
     model = af.Collection(
@@ -129,7 +142,7 @@ def test_galaxies_behind_a_lens_give_its_einstein_radius(estimator):
     step = 0.5
     curvature = chi_squared(best + step) - 2.0 * chi_squared(best) + chi_squared(best - step)
     error = np.sqrt(2.0 * step**2 / curvature)
-    assert error < 0.2 * EINSTEIN_RADIUS
+    assert error < 0.25 * EINSTEIN_RADIUS
     assert abs(best - EINSTEIN_RADIUS) < 2.5 * error
     # Errors are those of the galaxies: two numbers of each, and one parameter.
     fit = analysis.fit_from(model.instance_from_vector([float(best)]))
@@ -142,7 +155,7 @@ def test_galaxies_behind_a_lens_give_its_einstein_radius(estimator):
         noise_map=list(np.asarray(dataset.noise_map)),
     )
     wrong = al.AnalysisWeak(dataset=turned).fit_from(model.instance_from_vector([float(best)]))
-    assert wrong.chi_squared > fit.chi_squared + 20.0
+    assert wrong.chi_squared > fit.chi_squared + 15.0
 
 
 def test_larger_stamps_are_cut_and_one_psf_serves_all(estimator):

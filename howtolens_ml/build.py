@@ -1,0 +1,129 @@
+"""Notebooks of the tutorials, made from their scripts and run: ``python -m howtolens_ml.build``.
+
+A script is in the form of PyAutoLens's: module-level strings are text, what is between them is
+code. Notebooks are stored as they came out, with their figures, so they can be read without running
+anything. ``PYAUTO_TEST_MODE=2`` in the environment runs them without their searches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from autofit.tools.util import open_atomic
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+FOLDER = Path(__file__).parent
+SCRIPTS, NOTEBOOKS = FOLDER / "scripts", FOLDER / "notebooks"
+# What is printed by libraries on their way is not for readers.
+_STREAMS_KEPT = ("stdout",)
+_TIMEOUT = 900
+
+
+def notebook_from(script: str) -> nbformat.NotebookNode:
+    """Cells of a script: text where a string stands alone, code elsewhere."""
+    lines = script.splitlines()
+    cells, start = [], 0
+
+    def code_until(end: int) -> None:
+        source = "\n".join(lines[start:end]).strip("\n")
+        if source.strip():
+            cells.append(nbformat.v4.new_code_cell(source))
+
+    for node in ast.parse(script).body:
+        is_text = (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        )
+        if is_text:
+            code_until(node.lineno - 1)
+            cells.append(nbformat.v4.new_markdown_cell(_markdown(node.value.value)))
+            start = node.end_lineno
+    code_until(len(lines))
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    for i, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{i}"
+    notebook.metadata.kernelspec = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
+    return notebook
+
+
+def _markdown(text: str) -> str:
+    """Headings of Markdown where PyAutoLens's scripts write ``__Section__``."""
+    lines = []
+    for line in text.strip().splitlines():
+        stripped = line.strip()
+        if stripped.startswith("__") and stripped.endswith("__") and len(stripped) > 4:
+            line = f"## {stripped.strip('_')}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    """Run a notebook in a folder; what libraries log is left out.
+
+    Raises
+    ------
+    CellExecutionError
+        When a cell fails.
+    """
+    client = NotebookClient(
+        notebook, timeout=_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}}
+    )
+    client.execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output
+                for output in cell.outputs
+                if output.output_type != "stream" or output.name in _STREAMS_KEPT
+            ]
+    return notebook
+
+
+def build(script: Path) -> float:
+    """Make the notebook of a script; returns the seconds that it ran."""
+    notebook = notebook_from(script.read_text())
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        executed(notebook, Path(folder))
+    seconds = time.perf_counter() - started
+    NOTEBOOKS.mkdir(exist_ok=True)
+    with open_atomic(NOTEBOOKS / f"{script.stem}.ipynb", "w") as file:
+        nbformat.write(notebook, file)
+    return seconds
+
+
+def main() -> int:
+    """Build all, or those that are named by a part of their names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="parts of names, e.g. chapter_2; all by default")
+    names = parser.parse_args().names
+    scripts = sorted(SCRIPTS.glob("chapter_*.py"), key=lambda path: int(path.stem.split("_")[1]))
+    chosen = [path for path in scripts if not names or any(name in path.stem for name in names)]
+    if not chosen:
+        print(f"no tutorial like {', '.join(names)}: see {SCRIPTS}", file=sys.stderr)
+        return 2
+    failed = False
+    for script in chosen:
+        try:
+            print(f"{script.stem}: {build(script):.0f} s", flush=True)
+        except CellExecutionError as error:
+            failed = True
+            print(f"{script.stem}: failed\n{error}", file=sys.stderr, flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
