@@ -7,11 +7,13 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint tutorials docs clean
 
 help:
 	@echo "make demo   fit the lens that ships with the package (about two minutes)"
 	@echo "make test   lint and tests"
+	@echo "make tutorials  run the tutorials and store their notebooks"
+	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make setup  only create $(VENV) and install"
 	@echo "make clean  remove $(VENV) and the outputs of fits"
 
@@ -36,5 +38,14 @@ test: lint
 	@echo "test: pytest"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+tutorials: setup
+	@echo "tutorials: python -m howtolens_ml.build"
+	@$(BIN)/python -m howtolens_ml.build $(TUTORIALS)
+
+docs: setup
+	@echo "docs: sphinx-build"
+	@$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+	@echo "docs: docs/_build/html/index.html"
+
 clean:
-	rm -rf $(VENV) output .pytest_cache .ruff_cache
+	rm -rf $(VENV) output docs/_build docs/_generated .pytest_cache .ruff_cache

@@ -89,7 +89,22 @@ def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.Notebook
                 for output in cell.outputs
                 if output.output_type != "stream" or output.name in _STREAMS_KEPT
             ]
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    output.text = _as_shown(output.text)
     return notebook
+
+
+def _as_shown(text: str) -> str:
+    """Text as a terminal shows it: after a carriage return a line is written over."""
+    ends = text.endswith("\n")
+    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.removesuffix("\n").split("\n")]
+    return "\n".join(lines) + "\n" * ends
+
+
+def order_of(script: Path) -> int:
+    """The number of a chapter."""
+    return int(script.stem.split("_")[1])
 
 
 def build(script: Path) -> float:
@@ -110,7 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of names, e.g. chapter_2; all by default")
     names = parser.parse_args().names
-    scripts = sorted(SCRIPTS.glob("chapter_*.py"), key=lambda path: int(path.stem.split("_")[1]))
+    scripts = sorted(SCRIPTS.glob("chapter_*.py"), key=order_of)
     chosen = [path for path in scripts if not names or any(name in path.stem for name in names)]
     if not chosen:
         print(f"no tutorial like {', '.join(names)}: see {SCRIPTS}", file=sys.stderr)

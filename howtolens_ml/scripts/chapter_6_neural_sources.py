@@ -121,16 +121,16 @@ true_lens = al.Galaxy(
     shear=al.mp.ExternalShear(gamma_1=0.03, gamma_2=-0.02),
 )
 simulator = al.SimulatorImaging(
-    exposure_time=1000.0,
-    psf=al.Convolver.from_gaussian(shape_native=(7, 7), pixel_scales=0.05, sigma=0.05),
+    exposure_time=300.0,
+    psf=al.Convolver.from_gaussian(shape_native=(7, 7), pixel_scales=0.08, sigma=0.06),
     background_sky_level=2.0,
     noise_seed=0,
 )
 dataset = simulator.via_tracer_from(
     tracer=al.Tracer([true_lens, al.Galaxy(redshift=1.0, light=true_source)]),
-    grid=al.Grid2D.uniform(shape_native=(80, 80), pixel_scales=0.05, over_sample_size=4),
+    grid=al.Grid2D.uniform(shape_native=(50, 50), pixel_scales=0.08, over_sample_size=4),
 )
-mask = al.Mask2D.circular(shape_native=(80, 80), pixel_scales=0.05, radius=1.9)
+mask = al.Mask2D.circular(shape_native=(50, 50), pixel_scales=0.08, radius=1.9)
 dataset = dataset.apply_mask(mask=mask).apply_over_sampling(over_sample_size_lp=2)
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
@@ -177,8 +177,8 @@ for name, source_light in {"sersic": sersic, "neural": light}.items():
         name=name,
         unique_tag="chapter_6",
         network=None,
-        n_effective=300,
-        max_likelihood_calls=20_000,
+        n_effective=200,
+        max_likelihood_calls=15_000,
         seed=1,
     )
     results[name] = search.fit(model=model_of(source_light), analysis=analysis)
@@ -277,7 +277,7 @@ second = al.lp.ExponentialSph(centre=(0.35, 0.3), intensity=2.0, effective_radiu
 two = al.Galaxy(redshift=1.0, light=true_source, companion=second)
 two_dataset = simulator.via_tracer_from(
     tracer=al.Tracer([true_lens, two]),
-    grid=al.Grid2D.uniform(shape_native=(80, 80), pixel_scales=0.05, over_sample_size=4),
+    grid=al.Grid2D.uniform(shape_native=(50, 50), pixel_scales=0.08, over_sample_size=4),
 )
 two_dataset = two_dataset.apply_mask(mask=mask).apply_over_sampling(over_sample_size_lp=2)
 best = results["neural"].max_log_likelihood_instance
