@@ -9,7 +9,7 @@ import numpy as np
 from autofit.tools.util import open_atomic
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter, ScalarFormatter, StrMethodFormatter
 
 from autolens_ml.training.shear_bias import EDGES, PairedSample, ShearBias
 
@@ -33,7 +33,8 @@ _MAX_POINTS = 2000
 def bias_plot(samples: Mapping[str, PairedSample], path: str | Path) -> Path:
     """Multiplicative and additive bias against signal-to-noise and size, with 1 sigma errors.
 
-    The grey bands are the targets; beyond them the axes are logarithmic. Filled points are m, or
+    The grey bands are the targets; axes are linear around them, and logarithmic beyond where a bias
+    is large. Filled points are m, or
     c_1, open ones c_2.
 
     Parameters
@@ -119,7 +120,10 @@ def _bias_panel(ax: Axes, samples: Mapping[str, PairedSample], by: str, bias: st
                 label=_label(name, sample.bright().bias()) if attribute == "m" else None,
             )
     ax.set_xscale("log")
-    ax.set_yscale("symlog", linthresh=_LINEAR[bias])
+    low, high = ax.get_ylim()
+    if max(-low, high) > _LINEAR[bias]:
+        ax.set_yscale("symlog", linthresh=_LINEAR[bias])
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_formatter(NullFormatter())
     edges = EDGES[by]

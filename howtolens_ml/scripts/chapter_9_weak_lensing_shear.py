@@ -31,6 +31,7 @@ import numpy as np
 import torch
 
 import autolens_ml as aml
+from autolens_ml.networks.architectures import stored_network
 from autolens_ml.simulate.shear_population import POPULATIONS
 from autolens_ml.simulate.shear_stamps import StampRenderer
 from autolens_ml.training.shear_bias import estimator_of, paired_sample
@@ -143,8 +144,8 @@ each thousandth squared... unless one cheats, as everybody does: use the *same* 
 either way, and once more turned by 90 degrees. Its own shape then cancels.
 """
 
-sample = paired_sample(estimator_of(estimator._network), population, 3000, seed=2)
-bias = sample.bright.bias
+sample = paired_sample(estimator_of(stored_network(estimator.card)), population, 3000, seed=2)
+bias = sample.bright().bias()
 print("galaxies of signal-to-noise above 20:")
 for name, value in bias.as_dict().items():
     if isinstance(value, dict):
@@ -173,14 +174,12 @@ for ax, by, words in zip(
     strict=True,
 ):
     for low, high, binned in sample.binned(by):
-        values = binned.as_dict()
-        m = values["m1"]
-        half = 0.5 * (m["high"] - m["low"])
-        ax.errorbar(np.sqrt(low * high), m["value"], yerr=half, fmt="o", color="#1f4e79")
+        m = binned.m
+        ax.errorbar(np.sqrt(low * high), m.value, yerr=m.error, fmt="o", color="#1f4e79")
     ax.axhline(0.0, color="k", lw=0.8)
     ax.set_xscale("log")
     ax.set_xlabel(words)
-    ax.set_ylabel("m1")
+    ax.set_ylabel("m")
 plt.show()
 
 """
