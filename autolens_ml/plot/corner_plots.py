@@ -14,6 +14,7 @@ from autofit.tools.util import open_atomic
 from matplotlib.lines import Line2D
 
 from autolens_ml.exceptions import OptionError
+from autolens_ml.latent import indexed_paths
 
 if TYPE_CHECKING:
     from autolens_ml.inference.amortised import LensPosterior
@@ -47,8 +48,9 @@ def corner(
     path
         The file to write; its ending sets the format.
     parameters
-        Paths of the parameters to show; by default those of the mass and the shear that all have,
-        or the first eight of a model without them.
+        Paths of the parameters to show, with or without the tuples that they are in
+        (``lens.mass.centre.centre_0`` or ``lens.mass.centre_0``); by default those of the mass and
+        the shear that all have, or the first eight of a model without them.
     truth
         True values by parameter path, drawn as lines.
 
@@ -66,18 +68,25 @@ def corner(
     by_name = dict(samples) if isinstance(samples, Mapping) else {"": samples}
     if not 1 <= len(by_name) <= len(_COLORS):
         raise OptionError(f"samples: give one to {len(_COLORS)} posteriors, not {len(by_name)}")
-    names = {label: _names(each) for label, each in by_name.items()}
-    first, *others = names.values()
-    shared = [name for name in first if all(name in other for other in others)]
-    shown = list(parameters) if parameters is not None else main_parameters(shared)
-    for label, own in names.items():
+    columns = {label: _columns(each) for label, each in by_name.items()}
+    if parameters is not None:
+        shown = [_short(name) for name in parameters]
+    else:
+        first, *others = columns.values()
+        shared = {j: name for name, j in reversed(first.items()) if all(name in o for o in others)}
+        shown = main_parameters([shared[j] for j in sorted(shared)])
+    for label, own in columns.items():
         if missing := [name for name in shown if name not in own]:
             where = f" of {label}" if label else ""
-            raise OptionError(f"parameters: {', '.join(missing)} are not among those{where}")
+            raise OptionError(f"parameters: {', '.join(missing)} not among those{where}")
+    true_values = {_short(name): value for name, value in (truth or {}).items()}
     if not shown:
         raise OptionError("samples: the posteriors share no parameter")
 
-    marginals = [_marginals(each, names[label], shown) for label, each in by_name.items()]
+    marginals = [
+        _marginals(each, [columns[label][name] for name in shown])
+        for label, each in by_name.items()
+    ]
     limits = [
         _union(_range(values[:, j], weights) for values, weights in marginals)
         for j in range(len(shown))
@@ -99,7 +108,7 @@ def corner(
             no_fill_contours=len(marginals) > 1,
             levels=_LEVELS,
             color=color,
-            truths=[(truth or {}).get(name) for name in shown],
+            truths=[true_values.get(name) for name in shown],
             truth_color=_TRUTH,
             label_kwargs={"fontsize": 11},
             max_n_ticks=3,
@@ -156,17 +165,30 @@ def _union(limits: Iterable[tuple[float, float]]) -> tuple[float, float]:
     return min(lower), max(upper)
 
 
-def _names(posterior: af.Samples | LensPosterior) -> list[str]:
+def _columns(posterior: af.Samples | LensPosterior) -> dict[str, int]:
+    """The column of each parameter by its short path, or paths where components share it."""
     if isinstance(posterior, af.Samples):
-        return list(posterior.model.model_component_and_parameter_names)
-    return list(posterior.names)
+        paths = indexed_paths(posterior.model)
+    else:
+        paths = [(tuple(name.split(".")), j) for j, name in enumerate(posterior.names)]
+    return {_short(".".join(path)): column for path, column in paths}
+
+
+def _short(name: str) -> str:
+    """A path as autofit prints it: without the tuple that a parameter is in."""
+    parts = name.split(".")
+    kept = [
+        part
+        for part, following in zip(parts, [*parts[1:], ""], strict=True)
+        if not following.startswith(f"{part}_")
+    ]
+    return ".".join(kept)
 
 
 def _marginals(
-    posterior: af.Samples | LensPosterior, names: list[str], shown: list[str]
+    posterior: af.Samples | LensPosterior, columns: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values, shape (n, n_shown), and weights, (n,)."""
-    columns = [names.index(name) for name in shown]
     if isinstance(posterior, af.Samples):
         values = np.asarray(posterior.parameter_lists, dtype=float)
         weights = np.asarray(posterior.weight_list, dtype=float)

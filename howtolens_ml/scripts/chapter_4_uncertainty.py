@@ -34,6 +34,8 @@ import numpy as np
 import autolens_ml as aml
 from autolens_ml.simulate.description import population_from
 from autolens_ml.training.calibration import calibration_from
+from autolens_ml.training.lens_set import target_columns
+from autolens_ml.training.preset import preset_from
 
 """
 __Lenses with Known Truth__
@@ -75,8 +77,9 @@ columns = [network.names.index(name) for name in names]
 short = [name.split(".")[-1] for name in names]
 draws = np.stack([posterior.sample(500, seed=0)[:, columns] for posterior in posteriors])
 
-paths = list(population.model.model_component_and_parameter_names)
-truths = lenses.parameters[:, [paths.index(name) for name in names]]
+# Parameters of a model are matched by their paths; one prior may have several.
+column_of = target_columns(population.model, network.names)
+truths = lenses.parameters[:, [column_of[name] for name in names]]
 print(f"draws: {draws.shape} (lenses, draws, parameters)")
 
 """
@@ -217,20 +220,32 @@ __Importance Sampling__
 Now the other way to be right. You have the likelihood of your data, so you need not believe the network at all: weigh its
 draws by posterior over proposal, and the weighted draws are exact, if there are enough with weight.
 
-How many is that, if we do it naively? We take one lens and weigh the network's own draws. The effective sample size, the
-square of the sum of the weights over the sum of their squares, says how many draws are left.
+How many is that, if we do it naively? We need a lens whose model has exactly the parameters of the network, so we take a
+bright one of a simpler population, with one Sersic each for lens and source, and weigh the network's own draws. The
+effective sample size, the square of the sum of the weights over the sum of their squares, says how many draws are left.
 """
 
-index = int(np.argmax([np.max(dataset.signal_to_noise_map.array) for dataset in datasets]))
-dataset = datasets[index].apply_over_sampling(over_sample_size_lp=2)
-posterior = posteriors[index]
+plain = population_from(preset_from("euclid-sersic").data["population"])
+plain_lenses = aml.simulate(plain, n=20, seed=4)
+plain_datasets = [plain_lenses.imaging_from(i) for i in range(len(plain_lenses))]
+index = int(np.argsort([np.max(each.signal_to_noise_map.array) for each in plain_datasets])[15])
+mask = al.Mask2D.circular(
+    shape_native=plain_datasets[index].shape_native, pixel_scales=0.1, radius=2.6
+)
+dataset = plain_datasets[index].apply_mask(mask=mask).apply_over_sampling(over_sample_size_lp=2)
+posterior = network.posterior_from(dataset)
 analysis = al.AnalysisImaging(dataset=dataset, use_jax=True)
 
+column_of = target_columns(plain.model, network.names)
+order = sorted(range(len(network.names)), key=lambda i: column_of[network.names[i]])
+true_values = dict(
+    zip(names, plain_lenses.parameters[index, [column_of[n] for n in names]], strict=True)
+)
+
 parameters, log_density = posterior.sample_with_density(300, seed=1)
-order = [network.names.index(name) for name in population.model.model_component_and_parameter_names]
 log_likelihood = np.array(
     [
-        analysis.log_likelihood_function(population.model.instance_from_vector(list(vector)))
+        analysis.log_likelihood_function(plain.model.instance_from_vector(list(vector)))
         for vector in parameters[:, order]
     ],
     dtype=float,
@@ -255,7 +270,7 @@ search = aml.CNN(
     n_effective=500,
     seed=1,
 )
-result = search.fit(model=population.model, analysis=analysis)
+result = search.fit(model=plain.model, analysis=analysis)
 info = result.samples.samples_info
 print(f"status: {info['status']}")
 print(f"effective sample size: {info['ess']:.0f} of {info['n_likelihood']:,} likelihoods")
@@ -266,7 +281,7 @@ shown(
         {"network": posterior, "corrected": result.samples},
         Path("corrected.png"),
         parameters=names[2:5],
-        truth=dict(zip(names, truths[index], strict=True)),
+        truth=true_values,
     ),
     7.0,
 )
