@@ -12,8 +12,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from autolens_ml.applications.morphology.commands import app as morphology
 from autolens_ml.applications.shear.commands import app as shear
+from autolens_ml.catalogue.commands import app as catalogue
 from autolens_ml.exceptions import AutolensMLError, DataWarning
+from autolens_ml.explain.commands import explain
 
 # Everything else is imported where it is used: PyAutoLens takes seconds, and --help should not.
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ app = typer.Typer(
 )
 benchmark = typer.Typer(no_args_is_help=True, help="Measure; from a source checkout only.")
 app.add_typer(benchmark, name="benchmark")
+app.add_typer(catalogue, name="catalogue")
+app.add_typer(morphology, name="morphology")
 app.add_typer(shear, name="shear")
 
 Seed = Annotated[int | None, typer.Option(help="Seed of the search: same seed, same result.")]
@@ -456,6 +461,11 @@ def find(
     for fitted in fits:
         what = fitted.error or f"{fitted.report.status}, mask of {fitted.mask_radius:.1f} arcsec"
         Console().print(f"{fitted.name}: {what}", markup=False, highlight=False, soft_wrap=True)
+
+
+app.command(epilog="Example: `autolens-ml explain lens.fits --network finder-vis --out maps`")(
+    explain
+)
 
 
 @app.command("search-manifest", epilog="Example: `autolens-ml search-manifest > manifest.json`")

@@ -228,8 +228,8 @@ def main() -> None:
         "| galaxy | peak S/N | source | ln Z | gain | chi^2 / px | Einstein radius | likelihoods |"
         " status |\n|---:|---:|---|---:|---:|---:|---:|---:|---|\n"
         + "\n".join(rows)
-        + "\n\nCPU time of a decoder pass over that of a Sersic image of 64 x 64 px, both compiled by\n"
-        "JAX: "
+        + "\n\nCPU time of a decoder pass over that of a Sersic image of 64 x 64 px, both\n"
+        "compiled by JAX: "
         + ", ".join(f"{ratio:.2f} at over-sampling {sub}" for sub, ratio in ratios.items())
         + ".\n"
     )

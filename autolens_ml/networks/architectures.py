@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 # Each is made again by the ``config`` of its card.
 ARCHITECTURES = {
+    "AnomalyNetwork": "autolens_ml.networks.anomaly",
     "Autoencoder": "autolens_ml.networks.autoencoder",
+    "DihedralFinder": "autolens_ml.networks.finder",
     "EnsembleNetwork": "autolens_ml.networks.ensemble",
-    "Finder": "autolens_ml.networks.finder",
+    "MorphologyNetwork": "autolens_ml.networks.morphology",
+    "OU200": "autolens_ml.networks.finder",
+    "OU66": "autolens_ml.networks.finder",
+    "LearnedOptimizer": "autolens_ml.networks.learned_optimizer",
     "PosteriorNetwork": "autolens_ml.networks.posterior",
+    "RecurrentInferenceMachine": "autolens_ml.networks.rim",
     "ShearNetwork": "autolens_ml.networks.shear",
     "StampRegressor": "autolens_ml.networks.shear",
 }

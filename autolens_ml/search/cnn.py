@@ -2,68 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import autofit as af
 import numpy as np
-from autofit.mapper.prior_model.abstract import AbstractPriorModel
-from autofit.non_linear.analysis import Analysis
-from autofit.non_linear.checkpoint import PickleCheckpointer
 from autofit.non_linear.initializer import AbstractInitializer
-from autofit.non_linear.paths.null import NullPaths
-from autofit.non_linear.samples.adapter import RawSamples
-from autofit.non_linear.samples.nest import SamplesNest
-from autofit.non_linear.search import capabilities as cap
 from autofit.non_linear.search.abstract_search import NonLinearSearch
 from autofit.non_linear.search.fit_context import FitContext
-from autofit.non_linear.search.posterior_kind import WEIGHTED
-from autofit.tools.util import open_atomic
 
 from autolens_ml.exceptions import NetworkError
-from autolens_ml.inference.engine import Engine
-from autolens_ml.inference.importance import Status
 from autolens_ml.inference.matching import card_from
-from autolens_ml.inference.state import Settings, Stage, State
-from autolens_ml.inference.symmetry import candidate_exchanges
-from autolens_ml.latent import LatentSpace, blocks_of
+from autolens_ml.inference.state import State
+from autolens_ml.latent import LatentSpace
 from autolens_ml.search.analysis import dataset_of, target_from
+from autolens_ml.search.corrected import CorrectedSearch, entropy_of, network_info
 from autolens_ml.search.starts import Starts, starts_from
-
-_STAGE_TEXT = {
-    Stage.RANK: "ranking {n_draws} draws (the likelihood compiles first)",
-    Stage.POLISH: "polishing the best starts (the gradient compiles first)",
-    Stage.HOP: "looking for better modes",
-    Stage.CURVATURE: "measuring the curvature of the modes",
-    Stage.ADAPT: "adapting the proposal",
-    Stage.CERTIFY: "certifying with a frozen proposal",
-}
 
 # What an uncorrected result is called where others have a status.
 UNCORRECTED = "UNCORRECTED"
 
-# Beside the draws of a network, one in so many of the prior is ranked: it may be wrong.
-_PRIOR_DRAWS = 4
-# How widely modes are looked for when a network that fits the data proposes.
-_TRUSTED_FANS = (3, 1, 1)
-_TRUSTED_HOPS = 2
 
-_SUMMARY_LINES = {
-    "status": "Status of the result",
-    "log_evidence": "Log Evidence",
-    "log_evidence_error": "Log Evidence Error",
-    "ess": "Effective Sample Size",
-    "pareto_k": "Pareto k-hat",
-    "n_likelihood": "Likelihood Evaluations",
-    "n_gradient": "Gradient Evaluations",
-    "network": "Network",
-    "network_doubts": "Doubts about the network",
-}
-
-
-class CNN(NonLinearSearch):
+class CNN(CorrectedSearch):
     """A posterior and evidence by corrected proposals: a one-line swap for ``af.Nautilus``.
 
     Draws are ranked by the likelihood and the best polished to their modes; a mixture of
@@ -118,32 +77,12 @@ class CNN(NonLinearSearch):
     make of it.
     """
 
-    jax_use = cap.JaxUse.OPTIONAL
-    gradient = cap.Gradient.USES
-    batched = False
-    honours_gradient_mode = False
-    posterior_kind = cap.PosteriorKind.WEIGHTED
-    produces_evidence = True
-    resumable = True
-    warm_start = cap.WarmStart.PROVIDER
-    install_extra = ""
-    upstream_url = ""
-    citation_keys = ()
-    status = cap.Status.EXPERIMENTAL
     test_mode_budget = {  # noqa: RUF012 - autofit reads a plain class attribute
         "n_effective": 20,
         "n_draws": 16,
         "n_polish": 1,
         "max_likelihood_calls": 1000,
     }
-    objective_target = cap.ObjectiveTarget(
-        cap.ObjectiveQuantity.LOG_LIKELIHOOD, cap.CoordinateSpace.UNIT_CUBE
-    )
-    invalid_value = -1.0e99
-    requires_fp64 = True
-
-    samples_cls = SamplesNest
-    resume_state = PickleCheckpointer("engine_state.pickle", retain_after_completion=False)
 
     __identifier_fields__ = (
         "network",
@@ -178,7 +117,10 @@ class CNN(NonLinearSearch):
             name=name,
             path_prefix=path_prefix,
             unique_tag=unique_tag,
-            initializer=WEIGHTED.initializer_for(initializer),
+            n_effective=n_effective,
+            max_likelihood_calls=max_likelihood_calls,
+            fallback=fallback,
+            initializer=initializer,
             iterations_per_quick_update=iterations_per_quick_update,
             iterations_per_full_update=iterations_per_full_update,
             number_of_cores=number_of_cores,
@@ -187,169 +129,39 @@ class CNN(NonLinearSearch):
             **kwargs,
         )
         self.network = None if network is None else str(network)
-        self.n_effective = n_effective
         self.n_draws = n_draws
         self.n_polish = n_polish
-        self.max_likelihood_calls = max_likelihood_calls
         self.correct = correct
-        self.fallback = fallback
 
-    def fit(self, model: Any, analysis: Analysis, info: dict | None = None) -> Any:
-        """Fit the model; where the result is FAILED and a ``fallback`` is set, fit with that."""
-        result = super().fit(model=model, analysis=analysis, info=info)
-        if self.fallback is None or self._status_of(result) is not Status.FAILED:
-            return result
-        self.logger.warning("The result is FAILED: running the fallback search.")
-        return self.fallback.fit(model=model, analysis=analysis, info=info)
+    def check_network(self, model: Any) -> None:
+        """Refuse a network that cannot be used, before anything is written.
 
-    def pre_fit_output(
-        self, analysis: Analysis, model: AbstractPriorModel, info: dict | None = None
-    ) -> None:
-        """autofit's output before a fit; a network that cannot be used is refused before it.
-
-        A completed fit is loaded without its network.
+        Raises
+        ------
+        NetworkError
+            When it is not known, damaged or for another task, or is needed and not given.
         """
-        if not self.paths.is_complete:
-            self._check_network()
-        super().pre_fit_output(analysis=analysis, model=model, info=info)
+        if self.network is None and not self.correct:
+            raise NetworkError(
+                "correct=False needs a network: set network to 'auto', a name or a path"
+            )
+        if self.network not in (None, "auto"):
+            card_from(self.network)
 
     def run(self, ctx: FitContext) -> dict:
         """Rank, polish, adapt and certify; returns plain arrays and numbers."""
         starts = starts_from(self.network, ctx.model, dataset_of(ctx.fitness.analysis))
         for line in starts.lines:
-            self.logger.info(f"aml.CNN: {line}")
+            self.say(line)
         if not self.correct:
             return self._uncorrected(starts, ctx)
-        settings = Settings(
-            self.n_effective, self.n_draws, self.n_polish, self.max_likelihood_calls
-        )
-        if starts.proposal is not None:
-            settings = replace(settings, n_prior_draws=self.n_draws // _PRIOR_DRAWS)
-        if starts.is_trusted:
-            settings = replace(settings, polish_fans=_TRUSTED_FANS, n_hops=_TRUSTED_HOPS)
-        engine = Engine(
-            target_from(ctx),
-            starts.draw,
-            settings,
-            candidate_exchanges(ctx.model),
-            blocks_of(ctx.model),
-        )
+        engine = self.engine_for(ctx, target_from(ctx), starts)
         if ctx.resume is not None:
             state = ctx.resume.load(ctx.paths)
         else:
-            entropy = np.random.default_rng(ctx.rng.spawn(1)[0]).integers(2**63)
-            state = State(entropy=int(entropy))
-        said = state.stage
-
-        def save(state: State) -> None:
-            nonlocal said
-            self.resume_state.save(ctx.paths, state)
-            if state.stage is not said and state.stage in _STAGE_TEXT:
-                said = state.stage
-                self._say(state)
-
-        self._say(state)
-        engine.run(state, save)
-        return self._internal_from(engine, state, starts)
-
-    def raw_samples_from(self, model: Any, internal: dict) -> RawSamples:
-        """The weighted draws of the frozen proposal."""
-        return RawSamples(
-            parameters=internal["parameters"],
-            log_likelihood=internal["log_likelihood"],
-            weights=internal["weights"],
-            info=self.info_from(internal),
-            label=type(self).__name__,
-        )
-
-    def info_from(self, internal: dict) -> dict:
-        """Evidence, diagnostics and counts for ``samples_info.json``."""
-        return dict(internal["info"])
-
-    def execution_settings(self, analysis: Analysis) -> Any:
-        """autofit's execution settings, without a trace of the gradient.
-
-        A likelihood that JAX cannot differentiate is no error here: differences stand in.
-        """
-        return replace(super().execution_settings(analysis), uses_gradient=False)
-
-    def plot_results(self, samples: Any) -> None:
-        """One corner plot of the main parameters, in seconds whatever the number of samples.
-
-        Switched by the same key of ``plots_search.nest`` as autofit's own, which takes minutes.
-        """
-        if WEIGHTED.should_plot("corner_anesthetic", default=True):
-            from autolens_ml.plot import corner  # matplotlib and corner: only when drawn
-
-            corner(samples, self.paths.image_path / "search" / "corner.png")
-
-    def plot_latent_results(self, samples: Any) -> None:
-        """None: autofit's plot of latent parameters takes minutes; their values are written."""
-
-    def perform_update(self, *args: Any, **kwargs: Any) -> Any:
-        """autofit's update, with the status of the result first in ``search.summary``."""
-        samples = super().perform_update(*args, **kwargs)
-        info = samples.samples_info or {}
-        if isinstance(self.paths, NullPaths) or "status" not in info:
-            return samples
-        summary = Path(self.paths.output_path) / "search.summary"
-        if summary.is_file():
-            result = "\n".join(
-                f"{label} = {info[key]}"
-                for key, label in _SUMMARY_LINES.items()
-                if info.get(key) not in (None, "")
-            )
-            text = summary.read_text()
-            with open_atomic(summary) as file:
-                file.write(f"{result}\n\n{text}")
-        return samples
-
-    def _internal_from(self, engine: Engine, state: State, starts: Starts) -> dict:
-        summary = engine.summary(state)
-        if state.certified is not None and np.any(np.isfinite(state.certified_log_weights)):
-            z, log_likelihood = state.certified, state.certified_log_likelihood
-            log_weights = state.certified_log_weights
-        else:
-            z = state.draws
-            log_likelihood = state.draw_log_posteriors + 0.5 * np.sum(z**2, axis=-1)
-            log_weights = state.draw_log_posteriors
-        used = np.isfinite(log_weights)
-        if not used.any():
-            raise af.exc.SearchException(
-                f"none of {len(z)} draws of the prior has a finite likelihood: "
-                "check the data (NaNs, zero noise) and the limits of the priors"
-            )
-        weights = np.exp(log_weights[used] - log_weights[used].max())
-        space = engine.target.space
-        info = {
-            "log_evidence": summary.log_evidence,
-            "log_evidence_error": summary.log_evidence_error,
-            "ess": summary.ess,
-            "pareto_k": summary.pareto_k,
-            "status": str(summary.status),
-            "n_likelihood": int(state.n_likelihood),
-            "n_gradient": int(state.n_gradient),
-            "n_modes": len(state.modes),
-            "n_relabellings": 1 if state.relabellings is None else len(state.relabellings),
-            "attempts": int(state.attempt),
-            **_network_info(starts),
-            "total_samples": int(state.n_likelihood),
-            "total_accepted_samples": int(used.sum()),
-            "number_live_points": int(used.sum()),
-        }
-        if summary.status is Status.FAILED:
-            self._warn_failed(info)
-        elif log_likelihood[used].max() < engine.target.plausible_log_likelihood:
-            self.logger.warning(
-                "The best fit found leaves a chi-squared above two per datum: the model may not "
-                "describe these data, or a better mode was missed (raise n_draws, narrow priors)."
-            )
-        return {
-            "parameters": space.physical_from(z[used]),
-            "log_likelihood": log_likelihood[used],
-            "weights": weights / weights.sum(),
-            "info": {k: _json_number(v) for k, v in info.items()},
-        }
+            state = State(entropy=entropy_of(ctx))
+        self.run_engine(engine, state, lambda state: self.resume_state.save(ctx.paths, state))
+        return self.internal_from(engine, state, network_info(starts))
 
     def _uncorrected(self, starts: Starts, ctx: FitContext) -> dict:
         """The network's own posterior."""
@@ -370,7 +182,7 @@ class CNN(NonLinearSearch):
             "status": UNCORRECTED,
             "n_likelihood": 1,
             "n_gradient": 0,
-            **_network_info(starts),
+            **network_info(starts),
             "total_samples": len(z),
             "total_accepted_samples": len(z),
             "number_live_points": len(z),
@@ -381,52 +193,3 @@ class CNN(NonLinearSearch):
             "weights": np.full(len(z), 1.0 / len(z)),
             "info": info,
         }
-
-    def _check_network(self) -> None:
-        if self.network is None and not self.correct:
-            raise NetworkError(
-                "correct=False needs a network: set network to 'auto', a name or a path"
-            )
-        if self.network not in (None, "auto"):
-            card_from(self.network)
-
-    def _say(self, state: State) -> None:
-        text = _STAGE_TEXT.get(state.stage, "").format(n_draws=self.n_draws)
-        self.logger.info(
-            f"aml.CNN: {text} "
-            f"({state.n_likelihood} likelihoods, {state.n_gradient} gradients so far)"
-        )
-
-    def _warn_failed(self, info: dict) -> None:
-        warnings.warn(
-            f"aml.CNN FAILED: effective sample size {info['ess']:.0f}, Pareto k-hat "
-            f"{info['pareto_k']:.2f} after {info['n_likelihood']} likelihoods. Its posterior and "
-            "evidence are not to be used: raise max_likelihood_calls "
-            f"(now {self.max_likelihood_calls}), use af.Nautilus (or fallback=af.Nautilus(...)), "
-            "or check the priors of parameters the data do not constrain.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-    @staticmethod
-    def _status_of(result: Any) -> Status | None:
-        first = result[0] if isinstance(result, list) else result
-        info = first.samples.samples_info or {}
-        status = info.get("status")
-        return Status(status) if status in set(Status) else None
-
-
-def _network_info(starts: Starts) -> dict:
-    card = starts.card
-    return {
-        "network": None if card is None else card.name,
-        "network_sha256": None if card is None else card.sha256,
-        "network_doubts": None if card is None else "; ".join(starts.proposal.doubts),
-    }
-
-
-def _json_number(value: Any) -> Any:
-    """JSON has no infinities: they are written as large numbers of the same sign."""
-    if isinstance(value, float) and not np.isfinite(value):
-        return 1e99 if value > 0 else -1e99
-    return value

@@ -12,36 +12,52 @@ import autofit as af
 from autofit.non_linear.search import registry
 from autofit.non_linear.search.registry import RegistryEntry
 
-_ENTRIES = (
-    RegistryEntry(
-        name="CNN",
-        class_path="autolens_ml.search.cnn.CNN",
+# What is declared of both; autofit compares declarations with the classes.
+_SHARED = {
+    "jax_use": "optional",
+    "gradient": "uses",
+    "batched": False,
+    "honours_gradient_mode": False,
+    "posterior_kind": "weighted",
+    "produces_evidence": True,
+    "resumable": True,
+    "warm_start": "provider",
+    "install_extra": "",
+    "upstream_url": "",
+    "citation_keys": [],
+    "status": "experimental",
+    "objective_target": {"quantity": "log_likelihood", "space": "unit_cube"},
+    "invalid_value": "-1e+99",
+    "checkpointer": "dill",
+    "requires_fp64": True,
+}
+
+
+def _entry(name: str, test_mode_budget: dict[str, int]) -> RegistryEntry:
+    return RegistryEntry(
+        name=name,
+        class_path=f"autolens_ml.search.{name.lower()}.{name}",
         family="nest",
         lazy=True,
         requires=("autolens_ml",),
-        capabilities={
-            "jax_use": "optional",
-            "gradient": "uses",
-            "batched": False,
-            "honours_gradient_mode": False,
-            "posterior_kind": "weighted",
-            "produces_evidence": True,
-            "resumable": True,
-            "warm_start": "provider",
-            "install_extra": "",
-            "upstream_url": "",
-            "citation_keys": [],
-            "status": "experimental",
-            "test_mode_budget": {
-                "n_effective": 20,
-                "n_draws": 16,
-                "n_polish": 1,
-                "max_likelihood_calls": 1000,
-            },
-            "objective_target": {"quantity": "log_likelihood", "space": "unit_cube"},
-            "invalid_value": "-1e+99",
-            "checkpointer": "dill",
-            "requires_fp64": True,
+        capabilities={**_SHARED, "test_mode_budget": test_mode_budget},
+    )
+
+
+_ENTRIES = (
+    _entry(
+        "CNN",
+        {"n_effective": 20, "n_draws": 16, "n_polish": 1, "max_likelihood_calls": 1000},
+    ),
+    _entry(
+        "RIM",
+        {
+            "n_effective": 20,
+            "n_starts": 2,
+            "n_steps": 10,
+            "n_draws": 16,
+            "n_polish": 1,
+            "max_likelihood_calls": 1000,
         },
     ),
 )

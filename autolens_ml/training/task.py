@@ -26,7 +26,12 @@ TASKS = {
     "lens-parameters": ("autolens_ml.training.lens_parameters", "LensParameters"),
     "arc-parameters": ("autolens_ml.training.arc_parameters", "ArcParameters"),
     "autoencoder": ("autolens_ml.training.autoencoding", "Autoencoding"),
+    "optimizer": ("autolens_ml.training.optimizing", "Optimizing"),
     "lens-finding": ("autolens_ml.training.finding", "Finding"),
+    "reconstruction": ("autolens_ml.training.reconstruction", "Reconstruction"),
+    "morphology": ("autolens_ml.training.morphology", "Morphology"),
+    "vortex-parameters": ("autolens_ml.training.morphology_vortex", "VortexParameters"),
+    "anomaly": ("autolens_ml.training.anomaly", "Anomaly"),
     "shear": ("autolens_ml.training.shearing", "Shearing"),
     "stamp-regression": ("autolens_ml.training.stamp_regression", "StampRegression"),
 }

@@ -17,6 +17,7 @@ import autolens_ml as aml
 from tests.search import targets
 
 SETTINGS = {"network": None, "n_effective": 300, "n_draws": 64, "n_polish": 2, "seed": 1}
+CLIMBS = {"starts": None, "n_starts": 6, "n_steps": 40}
 
 
 def _die() -> None:
@@ -64,18 +65,21 @@ def main() -> None:
     parser.add_argument("--dies-at-checkpoint", type=int)
     parser.add_argument("--before", action="store_true")
     parser.add_argument("--network", type=Path)
+    parser.add_argument("--search", choices=("CNN", "RIM"), default="CNN")
     arguments = parser.parse_args()
     conf.instance.output_path = str(arguments.folder)
     if arguments.dies_at_checkpoint:
         die_at_checkpoint(arguments.dies_at_checkpoint, before=arguments.before)
     analysis = Mortal(dies_at=arguments.dies_at_likelihood, use_jax=arguments.use_jax)
     settings = dict(SETTINGS)
-    if arguments.network:
+    if arguments.search == "RIM":
+        settings |= {**CLIMBS, "network": arguments.network}
+    elif arguments.network:
         from tests.search import observed  # PyAutoLens: only where there is an image
 
         settings["network"] = arguments.network
         analysis.dataset = observed.image()
-    search = aml.CNN(name="fit", **settings)
+    search = getattr(aml, arguments.search)(name="fit", **settings)
     samples = search.fit(model=targets.model(), analysis=analysis).samples
     np.savez(
         arguments.folder / "samples.npz",

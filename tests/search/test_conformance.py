@@ -1,4 +1,4 @@
-"""autofit's search contract, checked on `aml.CNN` as autofit checks it on its own searches."""
+"""autofit's search contract, checked on our searches as autofit checks it on its own."""
 
 import copy
 import inspect
@@ -6,7 +6,9 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import autofit as af
 import numpy as np
@@ -25,10 +27,60 @@ from tests.search import targets
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Changing it moves the output folder of every fit that users already have.
-DEFAULT_IDENTIFIER = "2951032f31755e624ee64e99bcf53fce"
+
+@dataclass(frozen=True)
+class Kind:
+    """A search under test.
+
+    Attributes
+    ----------
+    settings
+        Small, and without a network.
+    hopeless
+        Far too few likelihoods for any certificate.
+    identifier
+        Of the default settings: changing it moves the output folder of every fit users have.
+    changes
+        Settings that change results.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    hopeless: dict[str, Any]
+    identifier: str
+    changes: tuple[dict[str, Any], ...]
+
+    @property
+    def cls(self) -> type:
+        return getattr(aml, self.name)
+
 
 SETTINGS = {"network": None, "n_effective": 200, "n_draws": 64, "n_polish": 2, "seed": 1}
+HOPELESS = {**SETTINGS, "max_likelihood_calls": 30, "n_draws": 16, "n_polish": 1}
+CLIMBS = {"starts": None, "n_starts": 4, "n_steps": 20}
+CHANGES = ({"n_effective": 500}, {"n_draws": 32}, {"n_polish": 1}, {"seed": 7}, {"network": None})
+
+CNN = Kind(
+    "CNN",
+    SETTINGS,
+    HOPELESS,
+    "2951032f31755e624ee64e99bcf53fce",
+    (*CHANGES, {"correct": False}),
+)
+RIM = Kind(
+    "RIM",
+    {**SETTINGS, **CLIMBS},
+    {**HOPELESS, **CLIMBS},
+    "958866e696640f17a371b9130428a90a",
+    (*CHANGES, {"starts": None}, {"n_starts": 8}, {"n_steps": 50}, {"fine_tune": True}),
+)
+
+
+@pytest.fixture(params=[CNN, RIM], ids=lambda kind: kind.name)
+def kind(request):
+    """Every search of this package."""
+    return request.param
+
 
 REQUIRED_INFO = {
     "class_path",
@@ -91,16 +143,16 @@ def test_mode(monkeypatch, output):
     monkeypatch.setenv("PYAUTO_TEST_MODE", "1")
 
 
-def count_runs(monkeypatch) -> list[None]:
+def count_runs(monkeypatch, cls: type) -> list[None]:
     """Return a list that grows by one with each run of the backend."""
     runs: list[None] = []
-    run = aml.CNN.run
+    run = cls.run
 
     def counted(self, ctx):
         runs.append(None)
         return run(self, ctx)
 
-    monkeypatch.setattr(aml.CNN, "run", counted)
+    monkeypatch.setattr(cls, "run", counted)
     return runs
 
 
@@ -127,86 +179,76 @@ def in_fresh_process(code: str, *args: str) -> str:
 # --- construction -------------------------------------------------------------------------------
 
 
-def test_default_construction():
-    search = aml.CNN()
+def test_default_construction(kind):
+    search = kind.cls()
     assert isinstance(search, af.NonLinearSearch)
     assert isinstance(search.paths, NullPaths)
 
 
-def test_every_argument_is_stored():
+def test_every_argument_is_stored(kind):
     """search.json is made by reading every constructor argument back from the search."""
-    search = aml.CNN()
+    search = kind.cls()
     not_stored = {"iterations_per_quick_update", "iterations_per_full_update", "session"}
-    missing = {name for name in arguments(aml.CNN) - not_stored if not hasattr(search, name)}
+    missing = {name for name in arguments(kind.cls) - not_stored if not hasattr(search, name)}
     assert not missing
 
 
-def test_constructor_has_what_all_searches_share():
+def test_constructor_has_what_all_searches_share(kind):
     shared = set.intersection(
         *(arguments(entry.resolve()) for entry in registry.entries() if not entry.lazy)
     )
     assert {"name", "path_prefix", "unique_tag"} <= shared
-    assert shared <= arguments(aml.CNN)
+    assert shared <= arguments(kind.cls)
 
 
-def test_identifier_fields_are_arguments():
-    fields = aml.CNN.__identifier_fields__
-    assert set(fields) <= arguments(aml.CNN)
+def test_identifier_fields_are_arguments(kind):
+    fields = kind.cls.__identifier_fields__
+    assert set(fields) <= arguments(kind.cls)
     assert not set(fields) & set(CAPABILITY_ATTRIBUTES)
 
 
-def test_default_identifier():
-    assert str(Identifier(aml.CNN())) == DEFAULT_IDENTIFIER
+def test_default_identifier(kind):
+    assert str(Identifier(kind.cls())) == kind.identifier
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"n_effective": 500},
-        {"n_draws": 32},
-        {"n_polish": 1},
-        {"seed": 7},
-        {"network": None},
-        {"correct": False},
-    ],
-)
-def test_settings_that_change_the_result_change_the_folder(change):
-    assert str(Identifier(aml.CNN(**change))) != str(Identifier(aml.CNN()))
+def test_settings_that_change_the_result_change_the_folder(kind):
+    default = str(Identifier(kind.cls()))
+    assert all(str(Identifier(kind.cls(**change))) != default for change in kind.changes)
 
 
 @pytest.mark.parametrize("change", [{"name": "other"}, {"silence": True}])
-def test_settings_that_do_not_change_the_result_keep_the_folder(change):
-    assert str(Identifier(aml.CNN(**change))) == str(Identifier(aml.CNN()))
+def test_settings_that_do_not_change_the_result_keep_the_folder(kind, change):
+    assert str(Identifier(kind.cls(**change))) == str(Identifier(kind.cls()))
 
 
-@pytest.mark.parametrize("settings", [{}, SETTINGS, {"path_prefix": "a/b", "name": "c"}])
-def test_search_json_round_trip(output, settings):
-    stored = json.dumps(to_dict(aml.CNN(**settings)))
-    loaded = from_dict(json.loads(stored))
-    assert type(loaded) is aml.CNN
-    assert to_dict(loaded) == json.loads(stored)
-    for name, value in settings.items():
-        if name != "path_prefix":
-            assert getattr(loaded, name) == value
+def test_search_json_round_trip(kind, output):
+    for settings in ({}, kind.settings, {"path_prefix": "a/b", "name": "c"}):
+        stored = json.dumps(to_dict(kind.cls(**settings)))
+        loaded = from_dict(json.loads(stored))
+        assert type(loaded) is kind.cls
+        assert to_dict(loaded) == json.loads(stored)
+        for name, value in settings.items():
+            if name != "path_prefix":
+                assert getattr(loaded, name) == value
 
 
-def test_search_with_fallback_round_trips(output):
-    stored = json.loads(json.dumps(to_dict(aml.CNN(fallback=af.Nautilus(n_live=77)))))
+def test_search_with_fallback_round_trips(kind, output):
+    stored = json.loads(json.dumps(to_dict(kind.cls(fallback=af.Nautilus(n_live=77)))))
     loaded = from_dict(stored)
     assert type(loaded.fallback) is af.Nautilus
     assert loaded.fallback.n_live == 77
 
 
-def test_construction_leaves_the_config_alone():
+def test_construction_leaves_the_config_alone(kind):
     sections = ("general", "output", "visualize")
     before = {name: copy.deepcopy(conf.instance.dict.get(name)) for name in sections}
     assert before["output"]
-    aml.CNN(**SETTINGS)
+    kind.cls(**kind.settings)
     assert {name: conf.instance.dict.get(name) for name in sections} == before
 
 
-def test_search_is_copied_and_pickled():
-    search = aml.CNN(**SETTINGS)
+def test_search_is_copied_and_pickled(kind):
+    search = kind.cls(**kind.settings)
     for other in (copy.copy(search), copy.deepcopy(search), pickle.loads(pickle.dumps(search))):
         assert all(getattr(other, name) == value for name, value in SETTINGS.items())
 
@@ -215,36 +257,38 @@ def test_search_is_copied_and_pickled():
 
 
 @pytest.mark.parametrize("use_jax", [False, True], ids=["numpy", "jax"])
-def test_output_files(test_mode, keep_internal, use_jax):
-    search = aml.CNN(name="files", **SETTINGS)
+def test_output_files(kind, test_mode, keep_internal, use_jax):
+    search = kind.cls(name="files", **kind.settings)
     search.fit(model=targets.model(), analysis=targets.Gaussian(use_jax=use_jax))
     assert files_below(Path(search.paths.output_path)) == FILES | INTERNAL_FILES
 
 
-def test_internal_state_is_removed_by_default(test_mode):
-    search = aml.CNN(name="files", **SETTINGS)
+def test_internal_state_is_removed_by_default(kind, test_mode):
+    search = kind.cls(name="files", **kind.settings)
     search.fit(model=targets.model(), analysis=targets.Gaussian())
     assert files_below(Path(search.paths.output_path)) == FILES
 
 
-def test_completed_fit_is_not_run_again(test_mode, monkeypatch):
-    runs = count_runs(monkeypatch)
+def test_completed_fit_is_not_run_again(kind, test_mode, monkeypatch):
+    runs = count_runs(monkeypatch, kind.cls)
     first, second = (
-        aml.CNN(name="twice", **SETTINGS).fit(model=targets.model(), analysis=targets.Gaussian())
+        kind.cls(name="twice", **kind.settings).fit(
+            model=targets.model(), analysis=targets.Gaussian()
+        )
         for _ in range(2)
     )
     assert len(runs) == 1
     assert second.samples.log_evidence == first.samples.log_evidence
 
 
-def test_fit_without_a_name_writes_nothing(test_mode, output):
-    result = aml.CNN(**SETTINGS).fit(model=targets.model(), analysis=targets.Gaussian())
+def test_fit_without_a_name_writes_nothing(kind, test_mode, output):
+    result = kind.cls(**kind.settings).fit(model=targets.model(), analysis=targets.Gaussian())
     assert len(result.samples.sample_list) > 0
     assert files_below(output) == set()
 
 
-def test_samples_without_output_cannot_be_loaded(test_mode):
-    search = aml.CNN(**SETTINGS)
+def test_samples_without_output_cannot_be_loaded(kind, test_mode):
+    search = kind.cls(**kind.settings)
     search.fit(model=targets.model(), analysis=targets.Gaussian())
     # `NullPaths` keeps no internal state: reading samples from nothing is an error, not a guess.
     with pytest.raises((TypeError, AttributeError)):
@@ -252,23 +296,23 @@ def test_samples_without_output_cannot_be_loaded(test_mode):
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, NotImplementedError])
-def test_samples_fall_back_on_the_table(test_mode, monkeypatch, caplog, error):
-    search = aml.CNN(name="fallback", **SETTINGS)
+def test_samples_fall_back_on_the_table(kind, test_mode, monkeypatch, caplog, error):
+    search = kind.cls(name="fallback", **kind.settings)
     model = targets.model()
     result = search.fit(model=model, analysis=targets.Gaussian())
 
     def unreadable(self, model, search_internal=None):
         raise error("no internal state")
 
-    monkeypatch.setattr(aml.CNN, "samples_via_internal_from", unreadable)
+    monkeypatch.setattr(kind.cls, "samples_via_internal_from", unreadable)
     with caplog.at_level("WARNING"):
         samples = search.samples_from(model, None)
     assert any("samples.csv" in record.message for record in caplog.records)
     assert samples.log_evidence == result.samples.log_evidence
 
 
-def test_samples_are_made_from_the_archive(test_mode, keep_internal):
-    search = aml.CNN(name="archive", **SETTINGS)
+def test_samples_are_made_from_the_archive(kind, test_mode, keep_internal):
+    search = kind.cls(name="archive", **kind.settings)
     model = targets.model()
     result = search.fit(model=model, analysis=targets.Gaussian())
     samples = search.samples_via_internal_from(model, None)
@@ -276,8 +320,8 @@ def test_samples_are_made_from_the_archive(test_mode, keep_internal):
     np.testing.assert_array_equal(samples.weight_list, result.samples.weight_list)
 
 
-def test_samples_info(output):
-    search = aml.CNN(name="info", **SETTINGS)
+def test_samples_info(kind, output):
+    search = kind.cls(name="info", **kind.settings)
     samples = search.fit(model=targets.model(), analysis=targets.Gaussian()).samples
     assert isinstance(samples, af.SamplesNest)
     assert set(samples.samples_info) >= REQUIRED_INFO
@@ -290,9 +334,9 @@ def test_samples_info(output):
 
 
 @pytest.mark.parametrize("use_jax", [False, True], ids=["numpy", "jax"])
-def test_numpy_and_jax_analyses_agree_with_the_truth(output, use_jax):
+def test_numpy_and_jax_analyses_agree_with_the_truth(kind, output, use_jax):
     samples = (
-        aml.CNN(**SETTINGS)
+        kind.cls(**kind.settings)
         .fit(model=targets.model(), analysis=targets.Gaussian(use_jax=use_jax))
         .samples
     )
@@ -303,19 +347,21 @@ def test_numpy_and_jax_analyses_agree_with_the_truth(output, use_jax):
     assert (info["n_gradient"] > 0) == use_jax
 
 
-def test_parameters_are_matched_by_path(output):
+def test_parameters_are_matched_by_path(kind, output):
     """autofit orders parameters by the creation of their priors, here z, x, y."""
     model = targets.model("zxy")
     assert [path[-1] for path in model.unique_prior_paths] == ["z", "x", "y"]
     instance = (
-        aml.CNN(**SETTINGS).fit(model=model, analysis=targets.Gaussian()).samples.median_pdf()
+        kind.cls(**kind.settings).fit(model=model, analysis=targets.Gaussian()).samples.median_pdf()
     )
     for name, value in targets.CENTRE.items():
         assert abs(getattr(instance, name) - value) < targets.SIGMA[name]
 
 
-def test_weights_are_normalised_and_finite(output):
-    samples = aml.CNN(**SETTINGS).fit(model=targets.model(), analysis=targets.Gaussian()).samples
+def test_weights_are_normalised_and_finite(kind, output):
+    samples = (
+        kind.cls(**kind.settings).fit(model=targets.model(), analysis=targets.Gaussian()).samples
+    )
     weights = np.asarray(samples.weight_list)
     assert np.all(np.isfinite(weights))
     assert np.all(weights >= 0.0)
@@ -324,27 +370,27 @@ def test_weights_are_normalised_and_finite(output):
 
 
 @pytest.mark.parametrize("level", [2, 3])
-def test_modes_that_bypass_the_backend(output, monkeypatch, level):
+def test_modes_that_bypass_the_backend(kind, output, monkeypatch, level):
     monkeypatch.setenv("PYAUTO_TEST_MODE", str(level))
-    runs = count_runs(monkeypatch)
-    search = aml.CNN(name=f"mode{level}", **SETTINGS)
+    runs = count_runs(monkeypatch, kind.cls)
+    search = kind.cls(name=f"mode{level}", **kind.settings)
     result = search.fit(model=targets.model(), analysis=targets.Gaussian())
     assert not runs
     assert result.samples is not None
     assert search.paths.is_complete
 
 
-def test_test_mode_reduces_the_budget(monkeypatch):
-    assert aml.CNN.test_mode_budget
+def test_test_mode_reduces_the_budget(kind, monkeypatch):
+    assert kind.cls.test_mode_budget
     monkeypatch.setenv("PYAUTO_TEST_MODE", "1")
-    search = aml.CNN()
-    for name, value in aml.CNN.test_mode_budget.items():
+    search = kind.cls()
+    for name, value in kind.cls.test_mode_budget.items():
         assert getattr(search, name) == value
 
 
-def test_same_seed_same_result(output):
+def test_same_seed_same_result(kind, output):
     first, second, other = (
-        aml.CNN(**{**SETTINGS, "seed": seed})
+        kind.cls(**{**kind.settings, "seed": seed})
         .fit(model=targets.model(), analysis=targets.Gaussian())
         .samples
         for seed in (3, 3, 4)
@@ -354,8 +400,8 @@ def test_same_seed_same_result(output):
     assert first.log_evidence != other.log_evidence
 
 
-def test_search_holds_no_torch_and_can_be_pickled_after_a_fit(output):
-    search = aml.CNN(**SETTINGS)
+def test_search_holds_no_torch_and_can_be_pickled_after_a_fit(kind, output):
+    search = kind.cls(**kind.settings)
     search.fit(model=targets.model(), analysis=targets.Gaussian())
     assert b"torch" not in pickle.dumps(search)
     assert not any(type(value).__module__.startswith("torch") for value in vars(search).values())
@@ -363,12 +409,9 @@ def test_search_holds_no_torch_and_can_be_pickled_after_a_fit(output):
 
 # --- failure ------------------------------------------------------------------------------------
 
-# Far too few likelihoods for any certificate.
-HOPELESS = {**SETTINGS, "max_likelihood_calls": 30, "n_draws": 16, "n_polish": 1}
 
-
-def test_failure_is_loud(output):
-    search = aml.CNN(name="failed", **HOPELESS)
+def test_failure_is_loud(kind, output):
+    search = kind.cls(name="failed", **kind.hopeless)
     with pytest.warns(RuntimeWarning, match="FAILED.*max_likelihood_calls.*Nautilus.*prior"):
         result = search.fit(model=targets.model(), analysis=targets.Gaussian())
     assert result.samples.samples_info["status"] == "FAILED"
@@ -376,10 +419,10 @@ def test_failure_is_loud(output):
     assert "FAILED" in summary
 
 
-@pytest.mark.filterwarnings("ignore:aml.CNN FAILED")
-def test_fallback_runs_when_the_result_failed(output):
+@pytest.mark.filterwarnings("ignore:aml.[A-Z]* FAILED")
+def test_fallback_runs_when_the_result_failed(kind, output):
     fallback = af.DynestyStatic(name="fallback", nlive=30, seed=1)
-    search = aml.CNN(name="failed", fallback=fallback, **HOPELESS)
+    search = kind.cls(name="failed", fallback=fallback, **kind.hopeless)
     samples = search.fit(model=targets.model(), analysis=targets.Gaussian()).samples
     assert "status" not in samples.samples_info
     assert abs(samples.log_evidence - targets.LOG_EVIDENCE) < 2.0
@@ -387,17 +430,17 @@ def test_fallback_runs_when_the_result_failed(output):
     assert {path.name for path in output.iterdir()} == {"failed", "fallback"}
 
 
-def test_fallback_does_not_run_otherwise(output):
+def test_fallback_does_not_run_otherwise(kind, output):
     fallback = af.DynestyStatic(name="fallback", nlive=30, seed=1)
-    aml.CNN(name="good", fallback=fallback, **SETTINGS).fit(
+    kind.cls(name="good", fallback=fallback, **kind.settings).fit(
         model=targets.model(), analysis=targets.Gaussian()
     )
     assert {path.name for path in output.iterdir()} == {"good"}
 
 
-def test_budget_is_kept(output):
-    settings = {**SETTINGS, "n_effective": 10**6, "max_likelihood_calls": 3000}
-    samples = aml.CNN(**settings).fit(model=targets.model(), analysis=targets.Gaussian()).samples
+def test_budget_is_kept(kind, output):
+    settings = {**kind.settings, "n_effective": 10**6, "max_likelihood_calls": 3000}
+    samples = kind.cls(**settings).fit(model=targets.model(), analysis=targets.Gaussian()).samples
     # A stage that has begun is finished: within a tenth.
     assert samples.samples_info["n_likelihood"] <= 3300
 
@@ -420,7 +463,8 @@ def test_manifest_has_the_schema_of_autofit():
     for key in ("schema", "autofit_version", "capability_attributes"):
         assert ours[key] == theirs[key]
     names = {search["name"]: search for search in ours["searches"]}
-    assert set(names["CNN"]) == set(theirs["searches"][0])
+    for ours_alone in ("CNN", "RIM"):
+        assert set(names[ours_alone]) == set(theirs["searches"][0])
     assert json.loads(json.dumps(ours)) == ours
 
 
@@ -436,11 +480,11 @@ def test_register_is_opt_in_and_idempotent():
     code = (
         "import autofit as af, autolens_ml as aml\n"
         "from autofit.non_linear.search import registry\n"
-        "count = lambda: [e.name for e in registry.entries()].count('CNN')\n"
+        "count = lambda: [e.name in ('CNN', 'RIM') for e in registry.entries()].count(True)\n"
         "before = count(); aml.register(); aml.register()\n"
-        "print(before, count(), registry.entry('CNN').resolve() is aml.CNN)"
+        "print(before, count(), registry.entry('RIM').resolve() is aml.RIM)"
     )
-    assert in_fresh_process(code) == "0 1 True"
+    assert in_fresh_process(code) == "0 2 True"
 
 
 # --- a fresh process ----------------------------------------------------------------------------
@@ -457,8 +501,8 @@ def test_a_fit_without_a_network_loads_no_torch():
     assert in_fresh_process(code) == "False"
 
 
-def test_aggregator_loads_results_without_importing_us(output):
-    search = aml.CNN(name="aggregated", **SETTINGS)
+def test_aggregator_loads_results_without_importing_us(kind, output):
+    search = kind.cls(name="aggregated", **kind.settings)
     samples = search.fit(model=targets.model(), analysis=targets.Gaussian()).samples
     code = (
         "import sys\n"
@@ -471,4 +515,4 @@ def test_aggregator_loads_results_without_importing_us(output):
     )
     printed = in_fresh_process(code, str(output)).split()
     assert float(printed[0]) == samples.log_evidence
-    assert printed[1:] == ["CNN", str(SETTINGS["n_draws"])]
+    assert printed[1:] == [kind.name, str(kind.settings["n_draws"])]

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.networks.climbs import stored
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -94,6 +96,20 @@ def test_killed_at_a_checkpoint(tmp_path, uninterrupted, number, before):
     assert not (folder / "samples.npz").exists()
     assert fit(folder, "--use-jax") == 0
     assert_same(folder, uninterrupted["jax"])
+
+
+def test_learned_climbs_killed_on_their_way_and_after_it(tmp_path):
+    """Also the memory of the network is kept; the second kill is in the engine."""
+    card = stored(tmp_path)
+    options = ("--use-jax", "--search", "RIM", "--network", str(card.path))
+    whole, folder = tmp_path / "whole", tmp_path / "fit"
+    assert fit(whole, *options) == 0
+    for number in (7, 22):
+        assert fit(folder, *options, "--dies-at-checkpoint", str(number)) == -signal.SIGKILL
+        assert not (folder / "samples.npz").exists()
+    assert fit(folder, *options) == 0
+    assert_same(folder, whole)
+    assert results(whole)[1]["optimizer"] == card.name
 
 
 def test_resume_state_is_gone_after_completion(uninterrupted):

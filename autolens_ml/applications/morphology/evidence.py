@@ -1,0 +1,250 @@
+"""From a flag to an answer: a lens fitted with and without a vortex, and what the evidence says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import autofit as af
+import autolens as al
+import numpy as np
+
+from autolens_ml.applications.fit import FitReport, fit_imaging
+from autolens_ml.applications.fit.progress import Progress
+from autolens_ml.applications.morphology.look import Looked
+from autolens_ml.applications.morphology.observed import ObservedLens, lens_from
+from autolens_ml.exceptions import AutolensMLError, DataError
+from autolens_ml.networks.checkpoint import Card
+from autolens_ml.profiles.mass import VortexLine
+from autolens_ml.simulate.instrument import Instrument
+from autolens_ml.simulate.morphology.settings import masses_from
+
+__all__ = [
+    "DECISIVE",
+    "VortexEvidence",
+    "compare_flagged",
+    "compare_vortex",
+    "dataset_from",
+    "lens_model",
+]
+
+# Ln of a Bayes factor of 100. Without a vortex the mean Bayes factor for one is 1, so at most one
+# lens in a hundred exceeds it (Markov's inequality).
+DECISIVE = float(np.log(100.0))
+# Priors of a vortex: scatter of its middle, half-length and Einstein radius [arcsec].
+_OFFSET, _HALF_LENGTH, _EINSTEIN_RADIUS, _CORE_RADIUS = 0.5, (0.03, 3.0), (0.0, 0.5), 0.05
+_VORTEX = "galaxies.lens.vortex"
+
+
+@dataclass(frozen=True)
+class VortexEvidence:
+    """What fits with and without a vortex say.
+
+    Attributes
+    ----------
+    name : str
+        Of the lens.
+    smooth, vortex : FitReport or None
+        Of the two fits.
+    error : str
+        Why there are none, in one line.
+    """
+
+    name: str
+    smooth: FitReport | None = None
+    vortex: FitReport | None = None
+    error: str = ""
+
+    @property
+    def log_bayes_factor(self) -> float:
+        """Ln of the evidence with a vortex over that without; NaN where a fit has none."""
+        found = [report and report.log_evidence for report in (self.vortex, self.smooth)]
+        return float(found[0] - found[1]) if None not in found else np.nan
+
+    @property
+    def log_bayes_factor_error(self) -> float:
+        """Its standard error."""
+        errors = [report and report.log_evidence_error for report in (self.vortex, self.smooth)]
+        return float(np.hypot(*errors)) if None not in errors else np.nan
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.error:
+            return self.error
+        difference = self.log_bayes_factor
+        if not np.isfinite(difference):
+            return "no evidence: a fit was not finished"
+        words = "a vortex" if difference > DECISIVE else "no vortex is needed"
+        statuses = sorted({report.status or "" for report in (self.smooth, self.vortex)})
+        return (
+            f"ln evidence with a vortex minus without: {difference:+.1f} +- "
+            f"{self.log_bayes_factor_error:.1f}: {words} ({', '.join(statuses)})"
+        )
+
+    def mass(self) -> tuple[float, float, float] | None:
+        """Median and bounds that hold 68 per cent of the mass of the vortex [solar masses]."""
+        for parameter in self.vortex.parameters if self.vortex else ():
+            if parameter.path == f"{_VORTEX}.einstein_radius":
+                radii = (
+                    parameter.median,
+                    parameter.median - parameter.error_minus,
+                    parameter.median + parameter.error_plus,
+                )
+                return tuple(float(m) for m in masses_from(np.array(radii)))
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "name": self.name,
+            "log_bayes_factor": self.log_bayes_factor,
+            "log_bayes_factor_error": self.log_bayes_factor_error,
+            "verdict": self.verdict,
+            "mass": self.mass(),
+            "smooth": self.smooth and self.smooth.as_dict(),
+            "vortex": self.vortex and self.vortex.as_dict(),
+            "error": self.error,
+        }
+
+
+def lens_model(with_vortex: bool, einstein_radius: float = 1.5) -> af.Collection:
+    """An isothermal ellipsoid with shear and a Sersic source, with a vortex or without.
+
+    Parameters
+    ----------
+    with_vortex
+        Whether there is one, in the middle but for 0.5", of any direction.
+    einstein_radius
+        About which that of the lens is [arcsec].
+    """
+    mass = af.Model(al.mp.Isothermal)
+    for centre in ("centre_0", "centre_1"):
+        setattr(mass.centre, centre, af.GaussianPrior(mean=0.0, sigma=0.05))
+    for name in ("ell_comps_0", "ell_comps_1"):
+        prior = af.TruncatedGaussianPrior(mean=0.0, sigma=0.2, lower_limit=-0.7, upper_limit=0.7)
+        setattr(mass.ell_comps, name, prior)
+    mass.einstein_radius = af.UniformPrior(
+        lower_limit=0.6 * einstein_radius, upper_limit=1.4 * einstein_radius
+    )
+    shear = af.Model(al.mp.ExternalShear)
+    shear.gamma_1 = af.GaussianPrior(mean=0.0, sigma=0.07)
+    shear.gamma_2 = af.GaussianPrior(mean=0.0, sigma=0.07)
+    light = af.Model(al.lp_linear.Sersic)
+    for centre in ("centre_0", "centre_1"):
+        setattr(light.centre, centre, af.GaussianPrior(mean=0.0, sigma=0.3))
+    for name in ("ell_comps_0", "ell_comps_1"):
+        prior = af.TruncatedGaussianPrior(mean=0.0, sigma=0.3, lower_limit=-0.7, upper_limit=0.7)
+        setattr(light.ell_comps, name, prior)
+    light.effective_radius = af.LogUniformPrior(lower_limit=0.05, upper_limit=1.0)
+    light.sersic_index = af.UniformPrior(lower_limit=0.5, upper_limit=4.0)
+    parts = {"mass": mass, "shear": shear}
+    if with_vortex:
+        vortex = af.Model(VortexLine, core_radius=_CORE_RADIUS)
+        for centre in ("centre_0", "centre_1"):
+            setattr(vortex.centre, centre, af.GaussianPrior(mean=0.0, sigma=_OFFSET))
+        vortex.position_angle = af.UniformPrior(lower_limit=0.0, upper_limit=180.0)
+        low, high = _HALF_LENGTH
+        vortex.half_length = af.LogUniformPrior(lower_limit=low, upper_limit=high)
+        low, high = _EINSTEIN_RADIUS
+        vortex.einstein_radius = af.UniformPrior(lower_limit=low, upper_limit=high)
+        parts["vortex"] = vortex
+    lens = af.Model(al.Galaxy, redshift=0.5, **parts)
+    source = af.Model(al.Galaxy, redshift=1.0, bulge=light)
+    return af.Collection(galaxies=af.Collection(lens=lens, source=source))
+
+
+def dataset_from(lens: ObservedLens, instrument: Instrument) -> al.Imaging:
+    """A lens as the dataset that PyAutoLens fits, masked to where it has light.
+
+    A file that had a PSF and a noise map is fitted as it is, not as a network saw it.
+    """
+    from autolens_ml.applications.finder.chain import chosen_mask_radius
+
+    dataset = lens.dataset
+    if dataset is None:
+        dataset = instrument.imaging_from(lens.image, lens.noise, lens.psf_fwhm)
+    dataset = dataset.apply_over_sampling(over_sample_size_lp=instrument.over_sample_size)
+    mask = al.Mask2D.circular(
+        shape_native=dataset.shape_native,
+        pixel_scales=dataset.pixel_scales,
+        radius=chosen_mask_radius(dataset),
+    )
+    return dataset.apply_mask(mask=mask)
+
+
+def compare_vortex(
+    lens: ObservedLens,
+    instrument: Instrument,
+    *,
+    output: str | Path = "output",
+    seed: int | None = None,
+    max_likelihood_calls: int | None = None,
+    models: tuple[af.Collection, af.Collection] | None = None,
+    progress: Progress = lambda line: None,
+) -> VortexEvidence:
+    """Fit one lens by `aml.CNN` with and without a vortex.
+
+    Parameters
+    ----------
+    lens
+        An observed lens without lens light.
+    instrument
+        Whose grid it is on.
+    output, seed, max_likelihood_calls
+        Of the searches.
+    models
+        Without and with a vortex; by default those of `lens_model`.
+    progress
+        Takes a line at a time.
+    """
+    dataset = dataset_from(lens, instrument)
+    reports = []
+    models = models or (lens_model(False), lens_model(True))
+    for words, model in zip(("without", "with"), models, strict=True):
+        progress(f"{lens.name}: fitting {words} a vortex")
+        reports.append(
+            fit_imaging(
+                dataset,
+                model,
+                name=f"{Path(lens.name).stem}-{words}-vortex",
+                output=output,
+                seed=seed,
+                max_likelihood_calls=max_likelihood_calls,
+                progress=progress,
+            )
+        )
+    return VortexEvidence(lens.name, *reports)
+
+
+def compare_flagged(
+    rows: Sequence[Looked],
+    card: Card,
+    *,
+    pixel_scale: float | None = None,
+    band: str | None = None,
+    output: str | Path = "output",
+    seed: int | None = None,
+    max_likelihood_calls: int | None = None,
+    progress: Progress = lambda line: None,
+) -> list[VortexEvidence]:
+    """Fit every flagged lens of a report with and without a vortex; one that fails ends nothing."""
+    instrument, found = Instrument.from_dict(card.instrument), []
+    for row in rows:
+        try:
+            lens = lens_from(row.name, card, pixel_scale, band)
+            found.append(
+                compare_vortex(
+                    lens,
+                    instrument,
+                    output=output,
+                    seed=seed,
+                    max_likelihood_calls=max_likelihood_calls,
+                    progress=progress,
+                )
+            )
+        except (AutolensMLError, DataError) as error:
+            found.append(VortexEvidence(row.name, error=" ".join(str(error).split())))
+    return found

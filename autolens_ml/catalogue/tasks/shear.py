@@ -1,0 +1,40 @@
+"""Task ``shear``: the shear of each galaxy from its stamp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autolens_ml.applications.shear.measure import predict_image, shear_cards
+from autolens_ml.catalogue.entries import Entry
+from autolens_ml.catalogue.fits_files import whole_files
+from autolens_ml.catalogue.tasks import Outcome, Task
+from autolens_ml.exceptions import DataError
+
+__all__ = ["ShearOptions"]
+
+
+@dataclass(frozen=True)
+class ShearOptions:
+    """As of ``autolens-ml shear predict``."""
+
+    network: str = "shear-euclid"
+    psf: Path | None = None
+    flip_rows: bool = False
+
+
+def measured(entry: Entry, options: ShearOptions, folder: Path) -> Outcome:
+    """Measure one galaxy."""
+    if "" not in entry.files:
+        raise DataError(f"{entry.name}: no stamp; give it in a column file")
+    with whole_files((entry.file, options.psf)):
+        prediction = predict_image([options.network], entry.file, options.psf, options.flip_rows)
+    ((name, values),) = prediction.values.items()
+    return Outcome("DONE", {**values, "network": name})
+
+
+def _check(options: ShearOptions) -> None:
+    shear_cards([options.network])
+
+
+TASK = Task("shear", ShearOptions, measured, _check, chunk=32)

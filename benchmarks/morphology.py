@@ -1,0 +1,386 @@
+"""Substructure found in simulated lenses: ``python -m benchmarks.morphology``.
+
+It writes ``results/morphology.md`` and figures beside it:
+
+- the table of AUCs beside the published ones, on noisy lenses held out of every training;
+- the detection limit: the mass of a vortex at which the classifier, each anomaly score and the
+  Bayes factor of `aml.CNN` detect nine of ten at 1 % false positives;
+- with ``--posteriors``, how often the truth of detected vortices is where posteriors say.
+
+Scores, fits and Bayes factors are kept in a folder, and an interrupted call goes on.
+"""
+
+import argparse
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from autofit.tools.util import open_atomic
+from scipy.optimize import minimize
+
+from autolens_ml.applications.morphology.baselines import PrincipalComponents
+from autolens_ml.applications.morphology.evidence import DECISIVE, compare_vortex
+from autolens_ml.applications.morphology.observed import ObservedLens
+from autolens_ml.exceptions import NetworkError
+from autolens_ml.networks.architectures import stored_network
+from autolens_ml.networks.checkpoint import find_card
+from autolens_ml.plot.morphology_plots import (
+    class_roc_plot,
+    detection_limit_plot,
+    example_plot,
+    vortex_plot,
+)
+from autolens_ml.simulate.morphology.comparison import vortex_constructions
+from autolens_ml.simulate.morphology.settings import SETTINGS
+from autolens_ml.simulate.morphology.smooth_fit import SmoothFit
+from autolens_ml.simulate.morphology.systems import CLASSES, KINDS, MorphologyPopulation
+from autolens_ml.training.anomaly_accuracy import (
+    ScoreTable,
+    conditions_of,
+    figures_of,
+    network_scores,
+)
+from autolens_ml.training.detection import share_from
+from autolens_ml.training.morphology_accuracy import (
+    FALSE_POSITIVES,
+    ClassScores,
+    Curve,
+    observed_batches,
+    scored,
+    smooth_fits,
+)
+from autolens_ml.training.morphology_vortex import latents_from
+from autolens_ml.training.morphology_vortex_accuracy import setting_of, vortex_draws
+
+RESULTS = Path(__file__).parent / "results"
+CLASSIFIERS = ("morphology-i", "morphology-resnet")
+AUTOENCODERS = ("anomaly-dcae", "anomaly-vae", "anomaly-cvae", "anomaly-aae")
+# AUCs of publications, on sets that are not these; see simulate/morphology/settings.py.
+PUBLISHED = {
+    "supervised, ENN (2112.12121)": "0.996 (Model A)",
+    "supervised, ResNet-18 (2112.12121)": "0.996 (Model A)",
+    "supervised, CoAtNet (Model I)": "0.9955",
+    "AAE (2008.12731)": "0.932 / 0.769 (Model A / B)",
+    "VAE (2008.12731)": "0.899 / 0.735",
+    "DCAE (2008.12731)": "0.730 / 0.670",
+    "Lensiformer, real sources": "0.865",
+}
+# Shares of the halo's mass that vortices of the detection limit have.
+SHARES = (0.002, 0.08)
+DETECTED = 0.9
+_N_COMPONENTS, _N_PCA = 100, 3000
+
+
+def digest_of(*cards):
+    """What tells scores of these networks from those of others."""
+    shas = "".join(card.sha256 for group in cards for card in group.values())
+    return hashlib.sha256(shas.encode()).hexdigest()[:8]
+
+
+def known(names):
+    """Cards of those networks that are there."""
+    cards = {}
+    for name in names:
+        try:
+            cards[name] = find_card(name)
+        except NetworkError as error:
+            print(f"left out: {error}")
+    return cards
+
+
+def cached(path, make):
+    """Arrays of a file, made once."""
+    if not path.is_file():
+        values = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **values)
+        partial.replace(path)
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def principal_components(setting):
+    """The linear autoencoder, of lenses without substructure."""
+    population = MorphologyPopulation(setting, {"no_sub": 1.0})
+    made = observed_batches(population, _N_PCA, 991)
+    images = np.concatenate([batch.images.numpy() for _, batch in made])
+    return PrincipalComponents.of(images, _N_COMPONENTS)
+
+
+def all_scores(population, n, seed, classifiers, autoencoders, say=print):
+    """Every score of every method of n lenses, and what they truly are."""
+    made = observed_batches(population, n, seed)
+    instrument = population.setting.instrument
+    fit, components = SmoothFit(instrument), principal_components(population.setting)
+    networks = {name: stored_network(card) for name, card in (classifiers | autoencoders).items()}
+    parts = []
+    for systems, batch in made:
+        fits = smooth_fits(fit, batch, instrument)
+        seen = replace(batch, residuals=torch.from_numpy(fits.residuals).float())
+        row = {
+            "classes": systems.classes,
+            "mass": systems.substructure_mass,
+            "smooth fit": fits.arc_chi_squared(batch.noise.numpy()),
+            "PCA": components.scores(batch.images.numpy(), batch.noise.numpy()),
+        }
+        for name in classifiers:
+            found = scored(networks[name], [(systems, seen)])
+            row[f"{name} probabilities"] = found.probabilities
+            row[f"{name} signal_to_noise"] = found.signal_to_noise
+        for name in autoencoders:
+            told = conditions_of(fits) if networks[name].kind == "conditional" else None
+            for score, values in network_scores(networks[name], batch, told).items():
+                row[f"{name} {score}"] = values
+        parts.append(row)
+        say(f"{sum(len(p['classes']) for p in parts):,} of {n:,} lenses")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def class_scores(values, name):
+    """What a classifier said."""
+    return ClassScores(
+        values[f"{name} probabilities"],
+        values["classes"],
+        values["mass"],
+        values[f"{name} signal_to_noise"],
+    )
+
+
+def anomaly_scores(values, classifiers):
+    """Scores by method, larger is stranger; those of classifiers are log odds of substructure."""
+    scores = {
+        name: column
+        for name, column in values.items()
+        if column.ndim == 1 and name not in ("classes", "mass") and "signal" not in name
+    }
+    return {f"{name} (labels)": class_scores(values, name).suspicion for name in classifiers} | (
+        scores
+    )
+
+
+def sigmoid_limit(mass, found, share=DETECTED):
+    """Log10 mass at which a share is detected: a logistic curve from 1 % to 1, most probable."""
+    x = np.log10(mass)
+
+    def loss(p):
+        rate = FALSE_POSITIVES + (1.0 - FALSE_POSITIVES) / (1.0 + np.exp(-p[1] * (x - p[0])))
+        rate = np.clip(rate, 1e-9, 1.0 - 1e-9)
+        return -np.sum(np.where(found, np.log(rate), np.log(1.0 - rate)))
+
+    best = minimize(loss, [np.median(x), 6.0], method="Nelder-Mead").x
+    odds = (share - FALSE_POSITIVES) / (1.0 - share)
+    limit = best[0] + np.log(odds) / best[1]
+    # Beyond the masses that were tried nothing is known.
+    return float(limit) if best[1] > 0.0 and x.min() <= limit <= x.max() else float("nan")
+
+
+def limit_interval(mass, found, n=200, seed=0):
+    """95 per cent interval of the limit, by the bootstrap; NaN where it leaves what was tried."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(n):
+        rows = rng.integers(len(mass), size=len(mass))
+        drawn.append(sigmoid_limit(mass[rows], found[rows]))
+    return np.quantile(drawn, (0.025, 0.975))
+
+
+def binned(mass, found, n_bins=8):
+    """Shares found in bins of log mass, with binomial intervals."""
+    x, order = np.log10(mass), np.argsort(mass)
+    rows = np.array_split(order, n_bins)
+    shares = [share_from(found[part]) for part in rows]
+    return Curve(
+        np.array([x[part].mean() for part in rows]),
+        *(np.array([share[key] for share in shares]) for key in ("value", "low", "high")),
+        np.array([len(part) for part in rows]),
+    )
+
+
+def bayes_factors(folder, n, seed, max_likelihood_calls):
+    """Ln Bayes factors for a vortex by `aml.CNN`, and the masses of the vortices."""
+    setting = SETTINGS["model-i"].changed(vortex_share=SHARES)
+    population = MorphologyPopulation(setting, {"vortex": 1.0})
+    ((systems, batch),) = observed_batches(population, n, seed)
+    table = folder / "bayes_factors.json"
+    known = json.loads(table.read_text()) if table.is_file() else {}
+    instrument = setting.instrument
+    for i in range(n):
+        if str(i) in known:
+            continue
+        lens = ObservedLens(
+            f"vortex_{i}",
+            batch.images[i].double().numpy(),
+            batch.noise[i].double().numpy(),
+            float(systems.psf_fwhm[i]),
+        )
+        found = compare_vortex(
+            lens,
+            instrument,
+            output=folder / "fits",
+            seed=seed,
+            max_likelihood_calls=max_likelihood_calls,
+        )
+        values = found.as_dict()
+        known[str(i)] = {
+            "mass": float(systems.substructure_mass[i]),
+            "log_bayes_factor": values["log_bayes_factor"],
+            "error": values["log_bayes_factor_error"],
+            "status": [values[k]["status"] for k in ("smooth", "vortex")],
+            "seconds": [values[k]["seconds"] for k in ("smooth", "vortex")],
+            "recovered": values["mass"],
+        }
+        with open_atomic(table) as stream:
+            stream.write(json.dumps(known, indent=1))
+        print(f"{i + 1} of {n}: {found.verdict}")
+    return known
+
+
+def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood_calls):
+    """Curves and limits of every method."""
+    key = digest_of(classifiers, autoencoders)
+    heavy = SETTINGS["model-i"].changed(vortex_share=SHARES)
+    vortices = MorphologyPopulation(heavy, {"vortex": 1.0})
+    ordinary = MorphologyPopulation("model-i", {"no_sub": 1.0})
+    vortex_values, ordinary_values = (
+        cached(
+            folder / f"{name}-{n}-{key}.npz",
+            lambda population=population, seed=seed: all_scores(
+                population, n, seed, classifiers, autoencoders
+            ),
+        )
+        for name, population, seed in (("vortices", vortices, 71), ("ordinary", ordinary, 72))
+    )
+    with_vortex = anomaly_scores(vortex_values, classifiers)
+    without = anomaly_scores(ordinary_values, classifiers)
+    # The classifier that is asked for a vortex, and not for any substructure.
+    for name in classifiers:
+        for scores, values in ((with_vortex, vortex_values), (without, ordinary_values)):
+            p = np.clip(values[f"{name} probabilities"], 1e-12, 1.0)
+            scores[f"{name} (labels)"] = np.log(p[:, 2] / p[:, 0])
+    curves, limits, intervals = {}, {}, {}
+    for name, score in with_vortex.items():
+        found = score > np.quantile(without[name], 1.0 - FALSE_POSITIVES)
+        curves[name] = binned(vortex_values["mass"], found)
+        limits[name] = sigmoid_limit(vortex_values["mass"], found)
+        intervals[name] = limit_interval(vortex_values["mass"], found)
+    if n_fits:
+        rows = bayes_factors(folder, n_fits, 73, max_likelihood_calls).values()
+        mass = np.array([row["mass"] for row in rows])
+        found = np.array([row["log_bayes_factor"] > DECISIVE for row in rows])
+        name = "Bayes factor, aml.CNN"
+        curves[name] = binned(mass, found, n_bins=min(6, max(n_fits // 8, 2)))
+        limits[name] = sigmoid_limit(mass, found)
+        intervals[name] = limit_interval(mass, found)
+    return curves, limits, intervals
+
+
+def posterior_rates(name, n, seed):
+    """How often the truth of vortices is within credible intervals of the posterior network."""
+    card = find_card(name)
+    network, setting = stored_network(card), setting_of(card)
+    population = MorphologyPopulation(SETTINGS["model-i"], {"vortex": 1.0})
+    made = observed_batches(population, n, seed)
+    inside = []
+    for _, batch in made:
+        draws = vortex_draws(network, batch, 2000, seed)
+        truth = latents_from(batch.vortex, setting).double().numpy()
+        ranks = (draws[..., :4] < truth[:, None, :4]).mean(axis=1)
+        inside.append(np.abs(ranks - 0.5))
+    ranks = np.concatenate(inside)
+    return {level: float((ranks <= 0.5 * level).mean()) for level in (0.683, 0.955)}
+
+
+def words(figure):
+    """``0.953 (0.947 to 0.958)``."""
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def table_of(values, classifiers):
+    """The table of AUCs as lines of Markdown."""
+    lines = [
+        "| method | AUC all | subhaloes | vortex | found at 1 % FPR |",
+        "|---|---|---|---|---|",
+    ]
+    for name in classifiers:
+        scores = class_scores(values, name)
+        lines.append(
+            f"| {name}, three classes: macro | {words(scores.macro_area())} | "
+            f"{words(scores.area('cdm'))} | {words(scores.area('vortex'))} | |"
+        )
+    for name, score in anomaly_scores(values, classifiers).items():
+        figures = figures_of(ScoreTable({"score": score}, values["classes"]))
+        lines.append(
+            f"| {name} | {words(figures['auc_score_all'])} | {words(figures['auc_score_cdm'])} | "
+            f"{words(figures['auc_score_vortex'])} | {words(figures['tpr_1_percent_score_all'])} |"
+        )
+    lines += ["", "Published, on other sets:", "", "| method | AUC |", "|---|---|"]
+    return [*lines, *(f"| {name} | {area} |" for name, area in PUBLISHED.items())]
+
+
+def main(
+    n=2500, n_limit=1000, n_fits=0, posteriors=False, folder=None, max_likelihood_calls=20_000
+):
+    """Run all; returns the text that is written."""
+    folder = Path(folder or "output/morphology")
+    classifiers, autoencoders = known(CLASSIFIERS), known(AUTOENCODERS)
+    figures = RESULTS / "morphology"
+    examples = MorphologyPopulation("model-i", dict.fromkeys(KINDS, 1.0))
+    (systems,) = examples.batches(64, 5)
+    example_plot(systems, examples.setting.instrument.pixel_scale, figures / "examples.png")
+    vortex_plot(vortex_constructions(), figures / "vortex.png")
+    key = digest_of(classifiers, autoencoders)
+    values = cached(
+        folder / f"test-{n}-{key}.npz",
+        lambda: all_scores(
+            MorphologyPopulation("model-i", held_out=True),
+            len(CLASSES) * n,
+            70,
+            classifiers,
+            autoencoders,
+        ),
+    )
+    lines = ["# Substructure in simulated lenses", "", f"{len(CLASSES)} x {n} lenses.", ""]
+    lines += table_of(values, classifiers)
+    if classifiers:
+        class_roc_plot(
+            {name: class_scores(values, name) for name in classifiers}, figures / "roc.png"
+        )
+    curves, limits, intervals = detection_limit(
+        folder, n_limit, n_fits, classifiers, autoencoders, max_likelihood_calls
+    )
+    shown = [name for name in curves if "mahalanobis" not in name]
+    halo = SETTINGS["model-i"].halo_mass
+    detection_limit_plot({k: curves[k] for k in shown}, limits, halo, figures / "limit.png")
+    lines += ["", "Mass of a vortex that nine of ten times is detected at 1 % false positives:", ""]
+    for name, limit in limits.items():
+        low, high = intervals[name]
+        mass = (
+            f"{10.0**limit:.2e} ({10.0**low:.2e} to {10.0**high:.2e}) solar masses"
+            if np.isfinite(limit)
+            else f"not reached up to {SHARES[1]:.0%} of the halo"
+        )
+        lines.append(f"- {name}: {mass}")
+    if posteriors:
+        rates = posterior_rates("vortex-i", 50, 74)
+        lines += ["", "Truth within credible intervals of vortex-i, 50 vortices of model-i:", ""]
+        lines += [f"- {100 * level:g} %: {100 * rate:.1f} %" for level, rate in rates.items()]
+    text = "\n".join(lines) + "\n"
+    RESULTS.mkdir(exist_ok=True)
+    with open_atomic(RESULTS / "morphology.md") as stream:
+        stream.write(text)
+    return text
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-n", type=int, default=2500, help="lenses of each class")
+    parser.add_argument("--n-limit", type=int, default=1000, help="of the detection limit")
+    parser.add_argument("--n-fits", type=int, default=0, help="fitted twice by aml.CNN")
+    parser.add_argument("--posteriors", action="store_true", help="coverage of vortex-i")
+    parser.add_argument("--folder", help="where scores and fits are kept")
+    parser.add_argument("--max-likelihood-calls", type=int, default=20_000)
+    print(main(**vars(parser.parse_args())))

@@ -1,0 +1,103 @@
+"""From a flag to the evidence."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from autolens_ml.applications.morphology import evidence
+from autolens_ml.applications.morphology.baselines import PrincipalComponents, smooth_fit_scores
+from autolens_ml.applications.morphology.evidence import (
+    DECISIVE,
+    VortexEvidence,
+    compare_flagged,
+    lens_model,
+)
+from autolens_ml.applications.morphology.look import Looked
+from autolens_ml.exceptions import DataError
+from autolens_ml.simulate.morphology.settings import einstein_radii_from
+from autolens_ml.training.detection import area_under_curve
+from tests.morphologies import observed, small_systems, stored_classifier
+
+
+def fitted(log_evidence, **parameters):
+    found = [
+        SimpleNamespace(path=path, median=m, error_minus=0.1 * m, error_plus=0.1 * m)
+        for path, m in parameters.items()
+    ]
+    return SimpleNamespace(
+        log_evidence=log_evidence,
+        log_evidence_error=0.3,
+        status="CONVERGED",
+        parameters=found,
+        as_dict=lambda: {},
+    )
+
+
+def test_models_differ_by_the_vortex():
+    smooth, vortex = lens_model(False), lens_model(True)
+    paths = {".".join(path) for path in vortex.paths} - {".".join(path) for path in smooth.paths}
+    assert {path.split(".")[2] for path in paths} == {"vortex"}
+    assert vortex.prior_count - smooth.prior_count == 5
+    instance = vortex.instance_from_prior_medians()
+    assert instance.galaxies.lens.vortex.core_radius == 0.05
+
+
+@pytest.mark.parametrize(("difference", "words"), [(9.0, "a vortex"), (-2.0, "no vortex")])
+def test_verdicts(difference, words):
+    radius = einstein_radii_from(3e10)
+    path = "galaxies.lens.vortex.einstein_radius"
+    found = VortexEvidence("a", fitted(-100.0), fitted(-100.0 + difference, **{path: radius}))
+    assert found.log_bayes_factor == pytest.approx(difference)
+    assert found.log_bayes_factor_error == pytest.approx(0.3 * np.sqrt(2.0))
+    assert words in found.verdict and f"{difference:+.1f}" in found.verdict
+    median, low, high = found.mass()
+    assert median == pytest.approx(3e10)
+    assert low == pytest.approx(3e10 * 0.81) and high == pytest.approx(3e10 * 1.21)
+    assert pytest.approx(np.log(100.0)) == DECISIVE
+    assert "not finished" in VortexEvidence("a", fitted(None), fitted(1.0)).verdict
+
+
+def test_every_flagged_lens_is_fitted_twice(tmp_path, monkeypatch):
+    card = stored_classifier(tmp_path)
+    _, systems = small_systems()
+    images, _ = observed(systems)
+    np.save(tmp_path / "one.npy", images[0])
+    calls = []
+
+    def fake(dataset, model, *, name, **options):
+        calls.append((name, model.prior_count, dataset.shape_native))
+        return fitted(float(len(calls)))
+
+    monkeypatch.setattr(evidence, "fit_imaging", fake)
+    rows = [Looked(str(tmp_path / "one.npy")), Looked(str(tmp_path / "none.npy"))]
+    good, bad = compare_flagged(rows, card, seed=1)
+    assert [name for name, *_ in calls] == ["one-without-vortex", "one-with-vortex"]
+    assert calls[1][1] - calls[0][1] == 5 and calls[0][2] == (32, 32)
+    assert good.log_bayes_factor == pytest.approx(1.0)
+    assert "none.npy" in bad.verdict and np.isnan(bad.log_bayes_factor)
+    assert good.as_dict()["verdict"] == good.verdict
+
+
+def test_principal_components():
+    rng = np.random.default_rng(0)
+    basis = rng.standard_normal((3, 8, 8))
+    truth = np.einsum("ni,iyx->nyx", rng.standard_normal((100, 3)), basis)
+    noise = 0.1 * np.ones_like(truth)
+    images = truth + noise * rng.standard_normal(truth.shape)
+    for some in (images, images[:50]):  # more images than pixels, and fewer
+        components = PrincipalComponents.of(some, 3)
+        np.testing.assert_allclose(components.reconstruct(truth), truth, atol=0.4)
+        assert components.scores(images, noise).mean() == pytest.approx(1.0, abs=0.1)
+    strange = images + 0.5 * rng.standard_normal((8, 8))
+    assert components.scores(strange, noise).min() > components.scores(images, noise).max()
+    with pytest.raises(DataError, match="give more images"):
+        PrincipalComponents.of(images, 100)
+
+
+def test_the_smooth_fit_finds_heavy_subhaloes():
+    population, systems = small_systems()
+    rows = np.concatenate([np.flatnonzero(systems.classes == c)[:4] for c in (0, 1)])
+    images, noise = observed(systems[rows])
+    scores = smooth_fit_scores(images, noise, systems.psf_fwhm[rows], population.setting.instrument)
+    assert area_under_curve(scores, systems.classes[rows] > 0) > 0.8

@@ -1,0 +1,293 @@
+"""The tasks themselves: fits with PyAutoLens's output, finding, predicting; damaged files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import autofit as af
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+
+import autolens_ml as aml
+from autolens_ml.applications.fit.run import SEARCHES
+from autolens_ml.catalogue.entries import Entry
+from autolens_ml.catalogue.fits_files import refuse_damaged, whole_files
+from autolens_ml.catalogue.tasks.find import FindOptions, looked_at
+from autolens_ml.catalogue.tasks.fit import FitOptions, fitted, seed_of
+from autolens_ml.catalogue.workers import ENVIRONMENT
+from autolens_ml.exceptions import AutolensMLError, DataError, ModelError, NetworkError, OptionError
+from tests.catalogue.lenses import MASK_RADIUS, MODEL, simulate, write
+from tests.catalogue.test_entries import fuzzed
+from tests.finders import untrained_finder
+
+ROOT = Path(__file__).parents[2]
+RADIUS = "galaxies.lens.mass.einstein_radius"
+FIT = {"model": MODEL, "mask_radius": MASK_RADIUS, "figures": False}
+
+
+@pytest.fixture(scope="module")
+def lenses(tmp_path_factory):
+    """Two lenses, and one of each thing that can be wrong with a file."""
+    folder = tmp_path_factory.mktemp("lenses")
+    dataset = simulate(1.0, 1)
+    write(folder / "a.fits", dataset)
+    write(folder / "b.fits", simulate(1.3, 2))
+    noise = dataset.noise_map.native.array.copy()
+    noise[12, 12] = 0.0
+    write(folder / "zero.fits", dataset, NOISE_MAP=noise)
+    data = dataset.data.native.array.copy()
+    data[11, 12] = np.nan
+    write(folder / "nan.fits", dataset, DATA=data)
+    write(folder / "nopsf.fits", dataset, PSF=None)
+    whole = (folder / "a.fits").read_bytes()
+    (folder / "cut.fits").write_bytes(whole[: len(whole) // 2])
+    axes = whole.replace(b"NAXIS   =                    2", b"NAXIS   =          99999999999", 1)
+    (folder / "axes.fits").write_bytes(axes)
+    huge = whole.replace(b"NAXIS1  =                   24", b"NAXIS1  =         999999999999", 1)
+    (folder / "huge.fits").write_bytes(huge)
+    assert len({whole, axes, huge}) == 3
+    (folder / "text.fits").write_text("no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(lenses, tmp_path_factory):
+    """All of them fitted by a search that ends in seconds."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            SEARCHES, "cheap", lambda calls, **common: af.DynestyStatic(nlive=50, **common)
+        )
+        report = aml.catalogue.run(lenses, "fit", out, workers=0, search="cheap", **FIT)
+    return out, report
+
+
+@pytest.mark.slow
+def test_lenses_are_fitted_and_damaged_files_are_refused_in_words(run):
+    out, report = run
+    assert report.statuses == {"ERROR": 7, "DONE": 2}
+    table = {row["name"]: row for row in aml.catalogue.read_table(out)}
+    for name, truth in {"a": 1.0, "b": 1.3}.items():
+        error = max(table[name][f"{RADIUS}_error_minus"], table[name][f"{RADIUS}_error_plus"])
+        assert abs(table[name][RADIUS] - truth) < 5.0 * error < 0.2
+    reasons = {name: row["reason"] for name, row in table.items()}
+    assert "noise map has 1 zero or negative pixels" in reasons["zero"]
+    assert "data has 1 NaN or infinite pixels" in reasons["nan"]
+    assert "no PSF among its images" in reasons["nopsf"]
+    assert "bytes, which are not there; give a whole copy" in reasons["cut"]
+    assert "NAXIS 99999999999; give a whole copy" in reasons["axes"]
+    assert "bytes, which are not there" in reasons["huge"]
+    assert "not a FITS file" in reasons["text"]
+    assert not any("unexpected" in reason for reason in reasons.values())
+
+
+@pytest.mark.slow
+def test_pyautolens_reads_the_output(run):
+    from autofit.aggregator.aggregator import Aggregator
+
+    out, _ = run
+    found = Aggregator.from_directory(out / "lenses", completed_only=True)
+    assert len(found) == 2
+    radii = sorted(
+        s.median_pdf().galaxies.lens.mass.einstein_radius for s in found.values("samples")
+    )
+    assert radii == pytest.approx([1.0, 1.3], abs=0.05)
+    assert {search.unique_tag.split("-")[0] for search in found.values("search")} == {"a", "b"}
+
+
+@pytest.mark.slow
+def test_posteriors_of_a_run_have_a_page_and_a_population(run):
+    out, _ = run
+    lenses = aml.catalogue.samples_from(out, "einstein_radius")
+    assert [lens.name for lens in lenses] == ["a", "b"]
+    for lens, truth in zip(lenses, (1.0, 1.3), strict=True):
+        assert lens.weights @ lens.values == pytest.approx(truth, abs=0.05)
+        assert lens.bounds == (0.5, 2.0)
+        np.testing.assert_array_equal(lens.log_prior, 0.0)
+    with pytest.raises(OptionError, match="no parameter ends in 'mass'; give one of: "):
+        aml.catalogue.samples_from(out, "mass")
+    with pytest.raises(DataError, match="no fits with status CONVERGED in it"):
+        aml.catalogue.samples_from(out, "einstein_radius", ("CONVERGED",))
+    found = aml.catalogue.infer_population(lenses)
+    assert found.mean[0] < 1.15 < found.mean[2]
+    text = aml.catalogue.write_page(out).read_text(encoding="utf-8")
+    assert text.count("lens_fit.png") == text.count("corner.png") == 2
+    samples = next((out / "lenses" / "b").rglob("samples.csv"))
+    samples.write_text(samples.read_text()[:200])
+    with pytest.raises(DataError, match=r"b: output that cannot be read .*; fit it again"):
+        aml.catalogue.samples_from(out, "einstein_radius")
+
+
+@pytest.mark.slow
+def test_lenses_of_one_shape_share_their_programs(lenses, tmp_path):
+    """With the variables of workers the second lens compiles nothing, and its values are right."""
+    code = f"""
+import autofit as af, autolens as al, jax, numpy as np
+from collections import Counter
+from autofit.non_linear.fitness import Fitness
+from autolens_ml.applications.fit import imaging_from_fits
+from tests.catalogue.lenses import MASK_RADIUS, model
+
+events = Counter()
+jax.monitoring.register_event_listener(lambda name, **kw: events.update([name.split("/")[-1]]))
+for name in "ab":
+    path = {str(lenses)!r} + "/" + name + ".fits"
+    dataset = imaging_from_fits(path, mask_radius=MASK_RADIUS)
+    fitted = model()
+    point = np.array(fitted.physical_values_from_prior_medians)
+    fitness = Fitness(model=fitted, analysis=al.AnalysisImaging(dataset=dataset))
+    events.clear()
+    value = fitness.call_wrap(point)
+    gradient = fitness.call_wrap_value_and_grad(point)
+    print("result", name, events["cache_hits"], events["cache_misses"])
+    plain = al.AnalysisImaging(dataset=dataset, use_jax=False)
+    expected = plain.log_likelihood_function(fitted.instance_from_vector(point))
+    np.testing.assert_allclose([value, gradient[0]], expected, rtol=1e-8)
+"""
+    environment = os.environ | ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("result")]
+    (_, _, _, first_misses), (_, _, hits, misses) = lines
+    assert int(first_misses) >= 2
+    assert (int(hits), int(misses)) == (2, 0)
+
+
+def test_seeds_of_lenses_depend_on_their_names_alone():
+    assert seed_of(1, "a") == seed_of(1, "a")
+    assert len({seed_of(1, "a"), seed_of(1, "b"), seed_of(2, "a")}) == 3
+    assert seed_of(None, "a") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"search": "emcee"}, OptionError, "no search 'emcee'"),
+        ({"model": "sis"}, ModelError, "no model 'sis'"),
+        ({"mask_radius": float("nan")}, OptionError, "mask radius of nan arcsec; set it above 0"),
+        ({"psf": "gone.fits"}, DataError, "gone.fits: no such file; set psf to a FITS file"),
+    ],
+)
+def test_what_all_lenses_would_be_refused_for_stops_a_run(
+    lenses, tmp_path, options, error, message
+):
+    with pytest.raises(error, match=message):
+        aml.catalogue.run(lenses, "fit", tmp_path / "out", workers=0, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_candidates_are_looked_at_and_altered_weights_are_refused(tmp_path):
+    card = untrained_finder(tmp_path / "network", ("J",))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed, name in enumerate("ab"):
+        image = np.random.default_rng(seed).normal(size=(66, 66)).astype(np.float32)
+        fits.writeto(folder / f"{name}.fits", image, fits.Header({"PIXSCALE": 0.3}))
+    table = tmp_path / "lenses.csv"
+    table.write_text("J,name\nin/a.fits,one\nin/b.fits,two\nin/gone.fits,three\n")
+    out = tmp_path / "out"
+
+    report = aml.catalogue.run(table, "find", out, workers=0, network=str(card.path))
+
+    rows = {row["name"]: row for row in aml.catalogue.read_table(out)}
+    assert report.n_errors == 1
+    assert rows["three"]["reason"].endswith("gone.fits: no such file")
+    for name, file in (("one", "a"), ("two", "b")):
+        (own,) = aml_find(folder / f"{file}.fits", card.path, tmp_path / f"{file}.csv")
+        assert rows[name]["probability"] == pytest.approx(own.probability, abs=1e-6)
+        assert rows[name]["status"] == ("LENS" if own.is_lens else "NO LENS")
+    weights = next(card.path.parent.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(NetworkError):
+        aml.catalogue.run(table, "find", tmp_path / "other", workers=0, network=str(card.path))
+
+
+def aml_find(file, network, table):
+    from autolens_ml.applications.finder import find
+
+    return find([file], network=network, output=table).rows
+
+
+def test_options_of_candidates():
+    entry = Entry("x", "x", {"": Path("x.fits")})
+    with pytest.raises(DataError, match="give both ra and dec, or neither"):
+        looked_at(entry, FindOptions(ra=1.0), Path())
+    with pytest.raises(OptionError, match="threshold of 2"):
+        FindOptions(threshold=2.0)
+    with pytest.raises(OptionError, match="pixel scale of 0"):
+        FindOptions(pixel_scale=0.0)
+    with pytest.raises(DataError, match="no file to fit; give it in a column file"):
+        fitted(Entry("x", "x", {"J": Path("x.fits")}), FitOptions(), Path())
+
+
+def test_whole_files_pass(lenses, tmp_path):
+    refuse_damaged(lenses / "a.fits")
+    with fits.open(lenses / "a.fits") as units:
+        units.append(fits.BinTableHDU.from_columns([fits.Column("x", "D", array=np.ones(3))]))
+        units.append(fits.CompImageHDU(np.ones((8, 8), dtype=np.float32)))
+        units.writeto(tmp_path / "more.fits")
+        units.writeto(tmp_path / "more.fits.gz")
+    for name in ("more.fits", "more.fits.gz"):
+        refuse_damaged(tmp_path / name)
+    content = (tmp_path / "more.fits.gz").read_bytes()
+    (tmp_path / "cut.fits.gz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="give a whole"):
+        refuse_damaged(tmp_path / "cut.fits.gz")
+    # Special records may follow the last unit; pictures are not looked at.
+    (tmp_path / "tail.fits").write_bytes((lenses / "a.fits").read_bytes() + b"remarks")
+    refuse_damaged(tmp_path / "tail.fits")
+    (tmp_path / "a.png").write_text("")
+    with whole_files([tmp_path / "a.png", None, tmp_path / "gone.fits"]):
+        pass
+
+
+VALUES = ("-1", "0", "1e308", "NaN", "99999999999", "'x'", "T", "1", "64")
+KEYS = ("NAXIS", "NAXIS1", "NAXIS2", "BITPIX", "PIXSCALE", "EXTNAME", "PCOUNT", "GCOUNT")
+changes = st.lists(
+    st.one_of(
+        st.tuples(st.just("byte"), st.integers(0, 25919), st.integers(0, 255)),
+        st.tuples(st.just("card"), st.sampled_from(KEYS), st.sampled_from(VALUES)),
+        st.tuples(st.just("cut"), st.integers(0, 25919), st.just(0)),
+    ),
+    max_size=6,
+)
+
+
+@fuzzed
+@given(changes)
+def test_damaged_files_are_read_or_refused(lenses, tmp_path, changes):
+    from autolens_ml.applications.fit import imaging_from_fits
+
+    content = bytearray((lenses / "a.fits").read_bytes())
+    for kind, where, what in changes:
+        if kind == "byte" and where < len(content):
+            content[where] = what
+        if kind == "cut":
+            content = content[:where]
+        if kind == "card":
+            at = content.find(where.ljust(8).encode() + b"= ", len(content) // 3)
+            if at >= 0:
+                content[at + 10 : at + 30] = what.rjust(20).encode()
+    path = tmp_path / "changed.fits"
+    path.write_bytes(bytes(content))
+    try:
+        with whole_files([path]):
+            dataset = imaging_from_fits(path, mask_radius=MASK_RADIUS)
+    except AutolensMLError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert np.isfinite(dataset.data.array).all()
+        assert (dataset.noise_map.array > 0.0).all()
