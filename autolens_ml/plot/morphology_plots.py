@@ -143,7 +143,7 @@ def detection_limit_plot(
     ax.set_xlabel("log$_{10}$ mass of the vortex [M$_\\odot$]", fontsize=11)
     ax.set_ylabel("Detected at 1 % false positives", fontsize=11)
     ax.grid(color="0.93")
-    ax.legend(fontsize=9, loc="upper left")
+    ax.legend(fontsize=8, loc="lower right")
     shift = np.log10(halo_mass) - 2.0
     above = ax.secondary_xaxis(
         "top", functions=(lambda x: 10.0 ** (x - shift), lambda x: np.log10(x) + shift)
@@ -279,7 +279,7 @@ def example_plot(
         line[0].set_ylabel(WORDS[KINDS[kind]], fontsize=11)
         for ax, row in zip(line, np.flatnonzero(systems.kinds == kind), strict=False):
             ax.imshow(np.arcsinh(systems.images[row].astype(float) / 3.0))
-            _mark(ax, systems, row, systems.images.shape[-1], pixel_scale)
+            _mark(ax, systems, row, systems.images.shape[-1], pixel_scale, color="w")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
     return _saved(fig, path)
@@ -316,7 +316,7 @@ def vortex_plot(constructions: Sequence[Construction], path: str | Path) -> Path
     for color, each in zip(_COLORS[1:], others, strict=False):
         profiles[0].plot(each.y, each.across[:, middle], color=color, lw=1.2, label=each.name)
     profiles[0].set_ylabel("deflection across [arcsec]", fontsize=10)
-    profiles[0].legend(fontsize=8)
+    profiles[0].legend(fontsize=8, loc="upper left")
     for ax, each, color in zip(profiles[1:], others, _COLORS[1:], strict=False):
         error = np.hypot(each.across - exact.across, each.along - exact.along)
         for share, style in ((50, "-"), (100, ":")):
@@ -330,7 +330,9 @@ def vortex_plot(constructions: Sequence[Construction], path: str | Path) -> Path
     return _saved(fig, path)
 
 
-def _mark(ax: Any, systems: MorphologySystems, row: int, side: int, pixel_scale: float) -> None:
+def _mark(
+    ax: Any, systems: MorphologySystems, row: int, side: int, pixel_scale: float, color: str = "k"
+) -> None:
     """Draw the true substructure over an image."""
 
     def place(y: Any, x: Any) -> tuple[Any, Any]:
@@ -339,12 +341,12 @@ def _mark(ax: Any, systems: MorphologySystems, row: int, side: int, pixel_scale:
 
     for y, x, radius in systems.points[row]:
         if radius > 0.0:
-            ax.plot(*place(y, x), "+", color="k", ms=2.0 + 60.0 * radius, mew=0.8)
+            ax.plot(*place(y, x), "+", color=color, ms=2.0 + 60.0 * radius, mew=0.8)
     for y, x, angle, half_length, _, radius in systems.strings[row]:
         if radius > 0.0:
             phi = np.radians(angle)
             ends = np.array([-half_length, half_length])
-            ax.plot(*place(y + ends * np.sin(phi), x + ends * np.cos(phi)), color="k", lw=1.0)
+            ax.plot(*place(y + ends * np.sin(phi), x + ends * np.cos(phi)), color=color, lw=1.0)
     ax.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
 
 

@@ -192,12 +192,15 @@ def peak_signal_to_noise(batch: MorphologyBatch) -> np.ndarray:
 def observed_batches(
     population: MorphologyPopulation, n: int, seed: int, say: Say = silent, what: str = "lenses"
 ) -> list[tuple[MorphologySystems, MorphologyBatch]]:
-    """Test lenses and their observations, whose exposure times differ, in batches."""
+    """Test lenses and their observations, whose exposure times differ, in batches.
+
+    Images are not turned: where the substructure is, is where the lenses have it.
+    """
     sequence = np.random.SeedSequence(seed, spawn_key=(_STREAM,))
     own, noise = (int(s) for s in sequence.generate_state(2))
     rng, made = np.random.default_rng(noise), []
     for systems in population.batches(n, own):
-        source = MorphologySource(systems, population, augment=True)
+        source = MorphologySource(systems, population, augment=True, turn=False)
         made.append((systems, source.batch_from(np.arange(len(systems)), rng)))
         say(f"{what}: {sum(len(s) for s, _ in made):,} of {n:,}")
     return made

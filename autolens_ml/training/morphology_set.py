@@ -17,7 +17,6 @@ import torch
 
 from autolens_ml.simulate.morphology.lensing import CHUNK, MACRO, POINT, STRING
 from autolens_ml.simulate.morphology.systems import (
-    KINDS,
     MorphologyPopulation,
     MorphologySystems,
     classes_of,
@@ -124,8 +123,9 @@ class MorphologySource:
     population
         What they were drawn from.
     augment
-        Whether exposure times and orientation are drawn anew; otherwise lenses are seen as they
-        are, in a typical observation.
+        Whether exposure times are drawn anew; otherwise they are those of a typical observation.
+    turn
+        Whether orientations are, by default if exposure times are.
 
     Attributes
     ----------
@@ -134,11 +134,16 @@ class MorphologySource:
     """
 
     def __init__(
-        self, systems: MorphologySystems, population: MorphologyPopulation, augment: bool
+        self,
+        systems: MorphologySystems,
+        population: MorphologyPopulation,
+        augment: bool,
+        turn: bool | None = None,
     ) -> None:
         self.systems = systems
         self.population = population
         self.augment = augment
+        self.turn = augment if turn is None else turn
         self.labels = classes_of(systems.kinds)
 
     def __len__(self) -> int:
@@ -158,8 +163,9 @@ class MorphologySource:
         instrument = population.setting.instrument
         turns = np.zeros(n, dtype=int)
         times = np.full(n, population.exposure_time)
-        if self.augment:
+        if self.turn:
             turns = rng.integers(_N_ORIENTATIONS, size=n)
+        if self.augment:
             times = np.exp(rng.uniform(*np.log(instrument.exposure_time), size=n))
         unit = instrument.background_noise_from(times)
         clean = torch.from_numpy(np.asarray(systems.images[rows], dtype=np.float32))
@@ -183,10 +189,6 @@ class MorphologySource:
             residuals=residuals,
             vortex=torch.from_numpy(vortex).float(),
         )
-
-    def kinds(self) -> list[str]:
-        """Names of the kinds that there are."""
-        return [KINDS[kind] for kind in np.unique(self.systems.kinds)]
 
 
 # Columns that turn together, sine-like first, and the m of their angle.

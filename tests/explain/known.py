@@ -20,7 +20,7 @@ def made(name: str, n_bands: int = 1, **options) -> Finder:
     cls, own = NETWORKS[name]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(1)
-        network = cls(n_bands=n_bands, **own, **options).eval()
+        network = cls(n_bands=n_bands, **{**own, **options}).eval()
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     return network

@@ -13,7 +13,6 @@ from autolens_ml.cli import app
 from autolens_ml.exceptions import DataError, OptionError
 from autolens_ml.explain import Options, explain_file
 from autolens_ml.explain.run import EXPLANATIONS, _on_file
-from autolens_ml.networks import architectures
 from autolens_ml.networks.checkpoint import save_network
 from tests.explain.known import cutout, made
 from tests.finders import card_fields
@@ -22,15 +21,9 @@ from tests.finders import card_fields
 OPTIONS = Options(window=6, steps=3, draws=2, kernels=(0, 5), seed=1)
 
 
-@pytest.fixture(autouse=True)
-def known(monkeypatch):
-    module = "autolens_ml.networks.finder"
-    monkeypatch.setitem(architectures.ARCHITECTURES, "DihedralFinder", module)
-
-
 @pytest.fixture(scope="module")
 def card(tmp_path_factory):
-    network = made("DihedralFinder", 2)
+    network = made("DihedralFinder", 2, widths=(4,))
     fields = card_fields(network, "small", ("J", "H"))
     folder = tmp_path_factory.mktemp("network")
     return save_network(folder, fields, network.state_dict(), "float32").path

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from torch.nn.functional import avg_pool2d
 
 from autolens_ml.exceptions import DataError, OptionError
 from autolens_ml.inference.reconstruction.loop import Latents, Loop, Observed
@@ -36,10 +35,12 @@ class Refinement:
     ----------
     convergence : float
         Of the logarithm of the convergence: of the field, and of all of it together [dex].
-    slope : float
+    convergence_slope : float
         The power of the field goes with minus this power of the wavenumber.
     source, source_floor : float
         Of the source: as a share of its own brightness, and of that of the data.
+    source_slope : float
+        Of the random field that is multiplied by them.
     shear : float
         Of each component.
     n_steps : int
@@ -54,9 +55,10 @@ class Refinement:
     """
 
     convergence: float = 0.05
-    slope: float = 3.0
+    convergence_slope: float = 3.0
     source: float = 0.3
     source_floor: float = 0.05
+    source_slope: float = 2.0
     shear: float = 0.02
     n_steps: int = 200
     target: float = 1.0
@@ -127,8 +129,11 @@ class _Problem:
         self._wide = (_WIDE * rows, _WIDE * columns)
         light = loop.surface_brightness(self._start.source)
         self._of_source = options.source * light + options.source_floor
-        self._amplitude = _amplitude(self._wide, options.slope)
-        self._shapes = (light.shape, (1, *self._wide), (1, 1, 1), latents.shear.shape)
+        self._amplitudes = [
+            _amplitude(self._wide, slope)
+            for slope in (options.source_slope, options.convergence_slope)
+        ]
+        self._shapes = ((1, *self._wide), (1, *self._wide), (1, 1, 1), latents.shear.shape)
         self._numbers = [int(np.prod(shape)) for shape in self._shapes]
         self.size = sum(self._numbers)
         self.history: list[float] = []
@@ -140,16 +145,16 @@ class _Problem:
             for part, shape in zip(xi.split(self._numbers), self._shapes, strict=True)
         ]
         options, start = self._options, self._start
-        # Neighbours deviate alike: no pixel is seen as sharply.
-        smooth = avg_pool2d(parts[0][:, None], 3, 1, 1, count_include_pad=False)[:, 0]
-        field = torch.fft.irfft2(
-            self._amplitude * torch.fft.rfft2(parts[1], norm="ortho"), self._wide, norm="ortho"
-        )
         rows, columns = start.convergence.shape[1:]
-        deviation = field[:, :rows, :columns] + parts[2]
+        of_source, of_convergence = (
+            torch.fft.irfft2(
+                amplitude * torch.fft.rfft2(part, norm="ortho"), self._wide, norm="ortho"
+            )[:, :rows, :columns]
+            for amplitude, part in zip(self._amplitudes, parts[:2], strict=True)
+        )
         return Latents(
-            start.source + self._of_source * 3.0 * smooth,
-            start.convergence + options.convergence * deviation,
+            start.source + self._of_source * of_source,
+            start.convergence + options.convergence * (of_convergence + parts[2]),
             start.shear + options.shear * parts[3],
         )
 
