@@ -19,6 +19,7 @@ _PUBLIC = {
     "catalogue": ("autolens_ml.catalogue", None),
     "RIM": ("autolens_ml.search.rim", "RIM"),
     "ShearEstimator": ("autolens_ml.applications.shear.estimator", "ShearEstimator"),
+    "explain": ("autolens_ml.explain", None),
     "initializer_from": ("autolens_ml.search.starts", "initializer_from"),
     "load_network": ("autolens_ml.inference.amortised", "load_network"),
     "lp": ("autolens_ml.profiles.light", None),

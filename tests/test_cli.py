@@ -84,6 +84,8 @@ def fitted(monkeypatch):
         ["evaluate"],
         ["combine"],
         ["predict"],
+        ["find"],
+        ["explain"],
         ["networks"],
         ["search-manifest"],
         ["benchmark"],

@@ -105,13 +105,14 @@ def _samples_of(name: str, folder: Path, parameter: str) -> LensSamples:
     path = folder / "files" / "samples.csv"
     try:
         with open(path, newline="", encoding="utf-8") as stream:
-            columns = [column.strip() for column in next(csv.reader(stream))]
-            table = np.loadtxt(stream, delimiter=",", ndmin=2)
+            columns, *lines = csv.reader(stream)
+        columns = [column.strip() for column in columns]
+        table = np.array(lines, dtype=float)
         model = af.AbstractPriorModel.from_json(str(folder / "files" / "model.json"))
-        if table.shape[1] != len(columns):
-            raise ValueError("columns are missing")
+        if table.ndim != 2:
+            raise ValueError("no samples")
         weights = table[:, columns.index("weight")]
-    except (OSError, StopIteration, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(
             f"{name}: output that cannot be read ({path.parent}); fit it again"
         ) from error

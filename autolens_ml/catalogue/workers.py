@@ -110,15 +110,18 @@ class Workers:
                 yield from measure_chunk(job, [entry], [number])
             return
         left = {entry.name: (entry, number) for entry, number in todo}
-        for attempt in range(_TRIES_TO_CONNECT):
+        failures = 0
+        while True:
             try:
                 with self._client(say) as client:
                     for record in _distributed(client, job, list(left.values()), chunk, say):
+                        failures = 0
                         left.pop(record["name"], None)
                         yield record
                 return
             except _Gone as error:
-                if self.scheduler is None or attempt == _TRIES_TO_CONNECT - 1:
+                failures += 1
+                if self.scheduler is None or failures == _TRIES_TO_CONNECT:
                     raise OptionError(
                         f"the scheduler{f' at {self.scheduler}' if self.scheduler else ''} is "
                         "gone; start it and give the same command again, what is done is kept"

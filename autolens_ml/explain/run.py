@@ -13,10 +13,8 @@ from autofit.tools.util import open_atomic
 
 from autolens_ml.applications.finder.cutouts import (
     Candidate,
-    _opened,
-    _pixel_scale_of,
-    _unit_of,
     cutout_from,
+    grids_from,
 )
 from autolens_ml.applications.finder.find import finder_card, probabilities_of
 from autolens_ml.applications.fit.progress import Progress
@@ -373,12 +371,11 @@ def _on_file(
 ) -> dict[str, tuple[np.ndarray, float]]:
     """Maps on the pixels of a file, by band, and arcsec per pixel."""
     shared = len(maps) == 1 and len(bands) > 1
+    names = ["ALL"] if shared else bands
     found = {}
-    with _opened(path) as units:
-        for name, band, plane in zip(["ALL"] if shared else bands, bands, maps, strict=False):
-            _, extension = _unit_of(units, path, band, len(bands) == 1)
-            scale = _pixel_scale_of(extension) if given is None else given
-            found[name] = regridded(plane, pixel_scale, extension.shape, scale), scale
+    for name, plane, grid in zip(names, maps, grids_from(path, bands, given), strict=False):
+        shape, scale = grid
+        found[name] = regridded(plane, pixel_scale, shape, scale), scale
     return found
 
 

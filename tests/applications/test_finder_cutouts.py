@@ -123,6 +123,12 @@ def test_damaged_files_are_told_from_missing_ones(tmp_path):
     (tmp_path / "cut.fits").write_bytes(whole[: len(whole) - 9000])
     with pytest.raises(DataError, match="not a readable FITS file"):
         cut(tmp_path / "cut.fits", ("J",))
+    # A card that is none, in the place of the blanks behind the last.
+    end = whole.rindex(b"END".ljust(80))
+    bad = b"CDELT1  = abc def ghi".ljust(80) + b"END".ljust(80)
+    (tmp_path / "card.fits").write_bytes(whole[:end] + bad + whole[end + 160 :])
+    with pytest.raises(DataError, match="not a readable FITS file"):
+        cut(tmp_path / "card.fits", ("J",))
     with pytest.raises(DataError, match="no two-dimensional image"):
         cut(save(tmp_path / "cube.fits", np.ones((2, 9, 9), np.float32)), ("J",))
     with pytest.raises(DataError, match="no data"):

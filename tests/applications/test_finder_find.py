@@ -20,7 +20,6 @@ module = import_module("autolens_ml.applications.finder.find")
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
     monkeypatch.setitem(architectures.ARCHITECTURES, *MIDDLE)
-    monkeypatch.setitem(architectures.ARCHITECTURES, "OU66", "autolens_ml.networks.finder")
 
 
 @pytest.fixture

@@ -47,8 +47,6 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def known(monkeypatch):
     """All that finding needs is registered, and nothing is simulated."""
-    for name in ("OU66", "OU200", "DihedralFinder"):
-        monkeypatch.setitem(architectures.ARCHITECTURES, name, "autolens_ml.networks.finder")
     monkeypatch.setitem(architectures.ARCHITECTURES, *MIDDLE)
     monkeypatch.setitem(task.TASKS, TASK, ("autolens_ml.training.finding", "Finding"))
     monkeypatch.setattr(finding, "FindingPopulation", FakePopulation)

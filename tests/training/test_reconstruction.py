@@ -130,6 +130,9 @@ def test_figures_of_merit(card, accuracy):
     tested = accuracy.tested
     assert metrics["chi_squared"]["value"] == np.median(tested.chi_squared[:, -1])
     assert 0.9 < metrics["chi_squared_of_truth"]["value"] < metrics["chi_squared"]["value"]
+    before, after = (each.chi_squared[:, -1] for each in (tested, accuracy.refined))
+    assert (after <= before * (1.0 + 1e-4)).all() and np.median(after) < 0.9 * np.median(before)
+    assert metrics["refined_chi_squared"]["value"] == np.median(after)
     assert metrics["tuned_chi_squared"]["n"] == len(accuracy.tuned) == 2
     first = tested.chi_squared[:2, -1]
     assert (accuracy.tuned.chi_squared[:, -1] <= first * (1.0 + 1e-4)).all()

@@ -24,7 +24,7 @@ from autolens_ml.applications.fit.dataset import (
 from autolens_ml.exceptions import DataError
 from autolens_ml.simulate.finding.grid import regridded
 
-__all__ = ["Candidate", "candidates_from", "cutout_from"]
+__all__ = ["Candidate", "candidates_from", "cutout_from", "grids_from"]
 
 _SUFFIXES = (".fits", ".fits.gz", ".fit")
 # What surveys and challenges put before the name of a band.
@@ -35,6 +35,8 @@ _SCALE_CARDS = (
     *(f"{name}{axis}" for name in ("CTYPE", "CUNIT", "CDELT", "CROTA") for axis in (1, 2)),
     *(f"{name}{i}_{j}" for name in ("CD", "PC") for i in (1, 2) for j in (1, 2)),
 )
+# What reading a damaged file raises.
+_DAMAGED = (OSError, TypeError, ValueError, IndexError, fits.VerifyError)
 # Of what is cut out of a mosaic, beyond the field of the network [arcsec].
 _MARGIN = 1.0
 
@@ -181,6 +183,34 @@ def cutout_from(
     return planes
 
 
+def grids_from(
+    path: Path, bands: Sequence[str], pixel_scale: float | None = None
+) -> list[tuple[tuple[int, int], float]]:
+    """Shape (y, x) and arcsec per pixel of the image of each band in a file.
+
+    Parameters
+    ----------
+    path
+        A FITS file.
+    bands
+        Names; of one band alone the file need not say the name.
+    pixel_scale
+        arcsec per pixel, by default of the headers.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read, or has no image of a band.
+    """
+    grids = []
+    with _opened(path) as units:
+        for band in bands:
+            _, extension = _unit_of(units, path, band, len(bands) == 1)
+            scale = _pixel_scale_of(extension) if pixel_scale is None else pixel_scale
+            grids.append((extension.shape, scale))
+    return grids
+
+
 class _opened:
     """A FITS file, and its mistakes in words."""
 
@@ -197,13 +227,13 @@ class _opened:
                 warnings.simplefilter("ignore", AstropyUserWarning)
                 self._units = fits.open(self._path, memmap=True)
                 len(self._units)
-        except (OSError, TypeError, ValueError, IndexError) as error:
+        except _DAMAGED as error:
             raise _unreadable(self._path, error) from error
         return self._units
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         self._units.close()
-        if isinstance(error, OSError | TypeError | ValueError | IndexError):
+        if isinstance(error, _DAMAGED):
             raise _unreadable(self._path, error) from error
 
 

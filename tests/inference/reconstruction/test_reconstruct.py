@@ -13,6 +13,7 @@ from autolens_ml.inference.reconstruction import (
     FineTuning,
     LensImage,
     Reconstructor,
+    Refinement,
     load_reconstructor,
 )
 from autolens_ml.inference.reconstruction.loop import Loop
@@ -48,9 +49,10 @@ def lens_image(brightness=30.0, pixel_scale=OPTIONS.pixel_scale, seed=1, masked=
 
 
 def quietly(reconstructor, data, **options):
+    """By the network alone, if nothing else is said."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        return reconstructor.reconstruct(data, **options)
+        return reconstructor.reconstruct(data, **{"refinement": None, **options})
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +132,7 @@ def test_profiles_are_those_of_the_maps(result):
 
 
 def test_many_lenses_are_the_same_as_each_alone(reconstructor, result):
-    many = reconstructor.reconstruct_many([lens_image(seed=2), lens_image()])
+    many = reconstructor.reconstruct_many([lens_image(seed=2), lens_image()], refinement=None)
     assert np.allclose(many[1].source, result.source, rtol=1e-3, atol=1e-3)
     assert np.allclose(many[1].chi_squared, result.chi_squared, rtol=1e-3)
     assert many[1].concerns == result.concerns and not np.allclose(many[0].data, many[1].data)
@@ -147,10 +149,20 @@ def test_fine_tuning_helps_and_leaves_the_network_alone(reconstructor, result, t
     assert np.array_equal(again.source, result.source)
 
 
+def test_refinement_is_one_more_step(reconstructor, result):
+    found = quietly(reconstructor, lens_image(), refinement=Refinement(n_steps=20))
+    assert np.allclose(found.chi_squared[:-1], result.chi_squared, rtol=1e-5)
+    assert len(found.steps.source) == len(found.chi_squared) == 4
+    assert found.reduced_chi_squared < 0.8 * result.reduced_chi_squared
+    assert np.array_equal(found.source, found.steps.source[-1])
+    (many,) = reconstructor.reconstruct_many([lens_image()], refinement=Refinement(n_steps=20))
+    assert np.allclose(many.source, found.source, rtol=1e-2, atol=1e-2 * found.source.max())
+
+
 def test_bad_fits_are_said_loudly(reconstructor, result):
     assert any("reduced chi-squared" in concern for concern in result.concerns)
-    with pytest.warns(DataWarning, match="does not reproduce the data; try fine-tuning"):
-        reconstructor.reconstruct(lens_image())
+    with pytest.warns(DataWarning, match="does not reproduce the data; try fine_tuning"):
+        reconstructor.reconstruct(lens_image(), refinement=None)
 
 
 def test_good_data_are_no_concern(card):
@@ -162,7 +174,7 @@ def test_good_data_are_no_concern(card):
     knowing.loop = Loop(replace(OPTIONS, source_link="identity"))
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
-        found = knowing.reconstruct(lens_image())
+        found = knowing.reconstruct(lens_image(), refinement=None)
     assert found.concerns == () and found.reduced_chi_squared == pytest.approx(1.0, abs=0.15)
     assert np.allclose(found.source, 30.0 * maps.source[0].numpy(), atol=1e-3)
     assert found.shear == pytest.approx((0.03, -0.02), abs=1e-6)
@@ -189,7 +201,7 @@ def test_data_unlike_the_training_are_a_concern(reconstructor):
         (wide, "PSF width"),
         (coarse, "resampled"),
     ):
-        (found,) = reconstructor.reconstruct_many([data])
+        (found,) = reconstructor.reconstruct_many([data], refinement=None)
         assert any(words in concern for concern in found.concerns), words
 
 
