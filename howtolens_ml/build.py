@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 import tempfile
 import time
@@ -23,7 +24,8 @@ FOLDER = Path(__file__).parent
 SCRIPTS, NOTEBOOKS = FOLDER / "scripts", FOLDER / "notebooks"
 # What is printed by libraries on their way is not for readers.
 _STREAMS_KEPT = ("stdout",)
-_TIMEOUT = 900
+_LOGGED = re.compile(r"\d{4}-\d{2}-\d{2} [\d:,]+ - .+ - [A-Z]+ - ")
+_TIMEOUT = 3600
 
 
 def notebook_from(script: str) -> nbformat.NotebookNode:
@@ -81,25 +83,37 @@ def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.Notebook
         notebook, timeout=_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}}
     )
     client.execute()
+    return cleaned(notebook)
+
+
+def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A notebook with what it printed and drew, and without what libraries logged, in place."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.outputs = [
-                output
-                for output in cell.outputs
-                if output.output_type != "stream" or output.name in _STREAMS_KEPT
-            ]
-            for output in cell.outputs:
-                if output.output_type == "stream":
-                    output.text = _as_shown(output.text)
+        if cell.cell_type != "code":
+            continue
+        outputs: list[nbformat.NotebookNode] = []
+        for output in cell.outputs:
+            if output.output_type != "stream":
+                outputs.append(output)
+            elif output.name in _STREAMS_KEPT and (text := _as_shown(output.text)):
+                if outputs and outputs[-1].output_type == "stream":
+                    outputs[-1].text += text
+                else:
+                    outputs.append(nbformat.v4.new_output("stream", name="stdout", text=text))
+        cell.outputs = outputs
     return notebook
 
 
 def _as_shown(text: str) -> str:
-    """Text as a terminal shows it: after a carriage return a line is written over."""
-    ends = text.endswith("\n")
-    lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.removesuffix("\n").split("\n")]
-    return "\n".join(lines) + "\n" * ends
+    """Text as a terminal shows it, where a line is written over, and without lines of logs."""
+    shown = []
+    for line in text.removesuffix("\n").split("\n"):
+        last = line.rstrip("\r").rsplit("\r", 1)[-1]
+        if not _LOGGED.match(last):
+            shown.append(last)
+    # A log that is taken out leaves the blank line that ended it.
+    return "\n".join(shown).strip("\n") + "\n" if any(shown) else ""
 
 
 def order_of(script: Path) -> int:
