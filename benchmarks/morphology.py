@@ -35,7 +35,6 @@ from autolens_ml.plot.morphology_plots import (
 )
 from autolens_ml.simulate.morphology.comparison import vortex_constructions
 from autolens_ml.simulate.morphology.settings import SETTINGS
-from autolens_ml.simulate.morphology.smooth_fit import SmoothFit
 from autolens_ml.simulate.morphology.systems import CLASSES, KINDS, MorphologyPopulation
 from autolens_ml.training.anomaly_accuracy import (
     ScoreTable,
@@ -115,11 +114,11 @@ def all_scores(population, n, seed, classifiers, autoencoders, say=print):
     """Every score of every method of n lenses, and what they truly are."""
     made = observed_batches(population, n, seed)
     instrument = population.setting.instrument
-    fit, components = SmoothFit(instrument), principal_components(population.setting)
+    components = principal_components(population.setting)
     networks = {name: stored_network(card) for name, card in (classifiers | autoencoders).items()}
     parts = []
     for systems, batch in made:
-        fits = smooth_fits(fit, batch, instrument)
+        fits = smooth_fits(batch, instrument)
         seen = replace(batch, residuals=torch.from_numpy(fits.residuals).float())
         row = {
             "classes": systems.classes,

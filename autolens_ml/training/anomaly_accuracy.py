@@ -15,7 +15,7 @@ from autolens_ml.networks.anomaly import SCORES, AnomalyNetwork
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.simulate.morphology.lensing import MACRO
-from autolens_ml.simulate.morphology.smooth_fit import SmoothFit, SmoothFits
+from autolens_ml.simulate.morphology.smooth_fit import SmoothFits
 from autolens_ml.simulate.morphology.systems import CLASSES, MorphologySystems
 from autolens_ml.training.anomaly import CONDITIONS
 from autolens_ml.training.detection import area_under_curve
@@ -64,11 +64,11 @@ def measured(card: Card, n: int, seed: int, say: Say = silent) -> Evaluation:
     population = test_population_of(card)
     made = observed_batches(population, len(CLASSES) * n, seed, say)
     instrument = population.setting.instrument
-    fit, parts, done = SmoothFit(instrument), [], 0
+    parts, done = [], 0
     for _, batch in made:
         told = None
         if network.kind == "conditional":
-            told = conditions_of(smooth_fits(fit, batch, instrument))
+            told = conditions_of(smooth_fits(batch, instrument))
         parts.append(network_scores(network, batch, told))
         done += len(batch.images)
         say(f"scores: {done:,} of {len(CLASSES) * n:,}")

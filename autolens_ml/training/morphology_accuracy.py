@@ -15,7 +15,7 @@ from scipy import stats
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.simulate.instrument import Instrument
-from autolens_ml.simulate.morphology.smooth_fit import SmoothFit, SmoothFits
+from autolens_ml.simulate.morphology.smooth_fit import SmoothFits, smooth_fit_for
 from autolens_ml.simulate.morphology.systems import (
     CLASSES,
     MorphologyPopulation,
@@ -212,18 +212,19 @@ def with_residuals(
     say: Say = silent,
 ) -> list[tuple[MorphologySystems, MorphologyBatch]]:
     """Observed lenses with what the smooth lens leaves that is fitted to each, knowing nothing."""
-    fit, fitted = SmoothFit(instrument), []
+    fitted = []
     for systems, batch in made:
-        found = smooth_fits(fit, batch, instrument)
+        found = smooth_fits(batch, instrument)
         residuals = torch.from_numpy(found.residuals).float()
         fitted.append((systems, replace(batch, residuals=residuals)))
         say(f"smooth fits: {sum(len(s) for s, _ in fitted):,} of {sum(len(s) for s, _ in made):,}")
     return fitted
 
 
-def smooth_fits(fit: SmoothFit, batch: MorphologyBatch, instrument: Instrument) -> SmoothFits:
+def smooth_fits(batch: MorphologyBatch, instrument: Instrument) -> SmoothFits:
     """Smooth lenses fitted to observed ones."""
     fwhm = batch.psf_width.double().numpy() * instrument.pixel_scale
+    fit = smooth_fit_for(instrument)
     return fit.fit(batch.images.double().numpy(), batch.noise.double().numpy(), fwhm)
 
 

@@ -44,7 +44,6 @@ _NEAR_ONE, _IN_RANGE = (0.95, 1.05), (0.95, 1.10)
 _N_BOOTSTRAP = 200
 _INTERVAL = (2.5, 97.5)
 _N_TIMED = 5
-_N_SHOWN = 6
 
 Metric = dict[str, Any]
 

@@ -10,7 +10,7 @@ from scipy import linalg
 
 from autolens_ml.exceptions import DataError
 from autolens_ml.simulate.instrument import Instrument
-from autolens_ml.simulate.morphology.smooth_fit import SmoothFit
+from autolens_ml.simulate.morphology.smooth_fit import smooth_fit_for
 
 __all__ = ["PrincipalComponents", "smooth_fit_scores"]
 
@@ -85,4 +85,4 @@ def smooth_fit_scores(
     instrument
         Whose grid the images are on.
     """
-    return SmoothFit(instrument).fit(images, noise, psf_fwhm).arc_chi_squared(noise)
+    return smooth_fit_for(instrument).fit(images, noise, psf_fwhm).arc_chi_squared(noise)

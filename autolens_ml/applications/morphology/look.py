@@ -25,7 +25,6 @@ from autolens_ml.networks.anomaly import SCORES, UNKNOWN
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import Card, find_card
 from autolens_ml.simulate.instrument import Instrument
-from autolens_ml.simulate.morphology.smooth_fit import SmoothFit
 from autolens_ml.simulate.morphology.systems import CLASSES
 from autolens_ml.training.anomaly import TASK as ANOMALY
 from autolens_ml.training.anomaly_accuracy import conditions_of, network_scores
@@ -158,15 +157,15 @@ def classify(
     """
     card = find_card(network, MORPHOLOGY)
     classifier = stored_network(card)
-    fit = SmoothFit(Instrument.from_dict(card.instrument)) if classifier.needs_fit else None
+    instrument = Instrument.from_dict(card.instrument)
     rows = []
     for lenses, errors in _read(inputs, card, pixel_scale, band, progress):
         rows += errors
         if not lenses:
             continue
         batch = batch_of(lenses, card.inputs["pixel_scale"])
-        if fit is not None:
-            found = smooth_fits(fit, batch, fit.instrument)
+        if classifier.needs_fit:
+            found = smooth_fits(batch, instrument)
             batch = replace(batch, residuals=torch.from_numpy(found.residuals).float())
         with torch.inference_mode():
             found = classifier.probabilities(batch.images, batch.residuals).double().numpy()
@@ -218,17 +217,15 @@ def anomalies(
         raise OptionError(f"score {score!r}: {card.name} has {', '.join(known)}")
     threshold = float(autoencoder.thresholds[SCORES.index(score)])
     rows, scale = [], card.inputs["pixel_scale"]
-    fit = None
-    if autoencoder.kind == "conditional":
-        fit = SmoothFit(Instrument.from_dict(card.instrument))
+    instrument = Instrument.from_dict(card.instrument)
     for lenses, errors in _read(inputs, card, pixel_scale, band, progress):
         rows += errors
         if not lenses:
             continue
         batch = batch_of(lenses, scale)
         told = None
-        if fit is not None:
-            told = conditions_of(smooth_fits(fit, batch, fit.instrument))
+        if autoencoder.kind == "conditional":
+            told = conditions_of(smooth_fits(batch, instrument))
         scores = network_scores(autoencoder, batch, told)
         for i, lens in enumerate(lenses):
             values = {name: float(column[i]) for name, column in scores.items()}

@@ -8,7 +8,7 @@ of a wide prior and go on by Levenberg and Marquardt, whose derivatives JAX make
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from autolens_ml.exceptions import DataError
 from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.simulate.morphology.lensing import MACRO, POINT, STRING, LensImages
 
-__all__ = ["SmoothFit", "SmoothFits"]
+__all__ = ["SmoothFit", "SmoothFits", "smooth_fit_for"]
 
 # Priors: (mean, width) of a parameter, or of its logarithm where it is positive. They are wide, and
 # hold what the data leave open.
@@ -267,6 +267,12 @@ class SmoothFit:
             return jnp.fft.irfft2(spectrum, size)[rows : shape[0], columns : shape[1]]
 
         return jax.jit(model)
+
+
+@cache
+def smooth_fit_for(instrument: Instrument) -> SmoothFit:
+    """The one of an instrument, so that it is compiled once."""
+    return SmoothFit(instrument)
 
 
 def _physical(vector: Any) -> Any:

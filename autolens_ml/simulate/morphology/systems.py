@@ -19,7 +19,7 @@ from autolens_ml.simulate.morphology.settings import (
     masses_from,
     setting_from,
 )
-from autolens_ml.simulate.morphology.smooth_fit import SmoothFit
+from autolens_ml.simulate.morphology.smooth_fit import smooth_fit_for
 from autolens_ml.simulate.sources import StampLibrary, library_from
 
 __all__ = ["CLASSES", "KINDS", "MorphologyPopulation", "MorphologySystems", "classes_of"]
@@ -169,11 +169,6 @@ class MorphologyPopulation:
         """What makes the images."""
         return LensImages(self.setting.instrument, self.library and self.library.size)
 
-    @cached_property
-    def smooth_fit(self) -> SmoothFit:
-        """What fits smooth lenses to the images."""
-        return SmoothFit(self.setting.instrument)
-
     def batches(self, n: int, seed: int, start: int = 0) -> Iterator[MorphologySystems]:
         """Lenses ``start`` to ``n`` in batches of ``CHUNK``, the last one cut.
 
@@ -254,7 +249,7 @@ class MorphologyPopulation:
             start[:, MACRO.index("source_intensity")] = flux * area / sersic_flux(radius, 1.0)
         noise = np.sqrt(1.0 + np.maximum(images, 0.0) / (self.unit * self.exposure_time))
         n_steps = _STEPS_OF_PICTURES if is_picture else _STEPS
-        smooth[rows] = self.smooth_fit.refine(
+        smooth[rows] = smooth_fit_for(self.setting.instrument).refine(
             images[rows], noise[rows], fwhm[rows], start[rows], n_steps
         )
         return smooth
