@@ -127,7 +127,7 @@ def kill(task: str, n: int, seed: int) -> dict[str, Any]:
         folder = Path(temporary)
         table, options = catalogue(task, n, seed, folder / "in", True), options_of(task, folder)
         out = folder / "out"
-        killer = Killer(KILL_EVERY[task], seed)
+        killer = Killer(KILL_EVERY[task], seed, out / "records")
         calls, began = [], time.monotonic()
         killer.start()
         try:
@@ -162,12 +162,12 @@ def kill(task: str, n: int, seed: int) -> dict[str, Any]:
 
 
 class Killer(threading.Thread):
-    """Kills a worker of this process at random times."""
+    """Kills a worker of this process at random times, once there is a file in a folder."""
 
-    def __init__(self, every: float, seed: int) -> None:
+    def __init__(self, every: float, seed: int, folder: Path) -> None:
         super().__init__(daemon=True)
         self.n = 0
-        self._random, self._every = random.Random(seed), every
+        self._random, self._every, self._folder = random.Random(seed), every, folder
         self._end = threading.Event()
 
     def run(self) -> None:
@@ -178,7 +178,7 @@ class Killer(threading.Thread):
                 for child in psutil.Process().children()
                 if "spawn_main" in " ".join(child.cmdline())
             ]
-            if workers:
+            if workers and any(self._folder.glob("*")):
                 os.kill(self._random.choice(workers).pid, signal.SIGKILL)
                 self.n += 1
 

@@ -22,8 +22,9 @@ __all__ = ["ENVIRONMENT", "Workers"]
 
 # Chunks that are under way for each worker: one that is measured, one that waits.
 _AHEAD = 2
-# Seconds between looks at how many workers there are, and before giving up on a scheduler.
-_LOOK, _PATIENCE, _TRIES_TO_CONNECT = 5.0, 20.0, 3
+# Seconds between looks at what is finished, at how many workers there are, and before giving up on
+# a scheduler.
+_NAP, _LOOK, _PATIENCE, _TRIES_TO_CONNECT = 0.02, 5.0, 20.0, 3
 # Before anything is imported in a worker: numpy, torch, JAX and XLA read these once. By default the
 # pixels of a dataset are constants of the JAX program of its likelihood, and each lens compiles its
 # own; the switch of JAX hands them over as arguments, so that lenses of the same shape have the
@@ -113,8 +114,9 @@ class Workers:
         failures = 0
         while True:
             try:
-                with self._client(say) as client:
-                    for record in _distributed(client, job, list(left.values()), chunk, say):
+                with self._client(say) as (client, wanted):
+                    chunks = _chunks(list(left.values()), chunk, wanted or _n_workers(client))
+                    for record in _distributed(client, job, chunks, wanted, say):
                         failures = 0
                         left.pop(record["name"], None)
                         yield record
@@ -129,16 +131,18 @@ class Workers:
                 say(f"the scheduler at {self.scheduler} does not answer: trying again")
 
     @contextlib.contextmanager
-    def _client(self, say: Progress) -> Iterator[Any]:
+    def _client(self, say: Progress) -> Iterator[tuple[Any, int]]:
+        """A client, and how many workers its cluster is to have, 0 where others look after that."""
         dask, distributed = _dask()
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set(_SETTINGS))
             stack.enter_context(_silence())
-            cluster = None
+            cluster, wanted = None, 0
             if self.slurm is not None:
                 cluster = stack.enter_context(_slurm_cluster(self.slurm))
             elif self.scheduler is None:
-                cluster = stack.enter_context(_local_cluster(distributed, self.n))
+                wanted = self.n or dask.system.CPU_COUNT
+                cluster = stack.enter_context(_local_cluster(distributed, wanted))
             try:
                 client = distributed.Client(
                     cluster or self.scheduler,
@@ -153,15 +157,23 @@ class Workers:
                 say(f"scheduler {client.scheduler.address} (a dashboard needs bokeh)")
             else:
                 say(f"dashboard {client.dashboard_link}")
-            yield client
+            yield client, wanted
 
 
 class _Gone(Exception):
     """The scheduler is."""
 
 
+def _chunks(
+    todo: list[tuple[Entry, int]], chunk: int, n_workers: int
+) -> deque[list[tuple[Entry, int]]]:
+    """Lenses in parts, small enough that every worker has some."""
+    size = max(1, min(chunk, len(todo) // (_AHEAD * max(1, n_workers))))
+    return deque(todo[i : i + size] for i in range(0, len(todo), size))
+
+
 def _distributed(
-    client: Any, job: Job, todo: Sequence[tuple[Entry, int]], chunk: int, say: Progress
+    client: Any, job: Job, waiting: deque[list[tuple[Entry, int]]], wanted: int, say: Progress
 ) -> Iterator[dict[str, Any]]:
     """Records of lenses as workers finish them; a few chunks are under way at any time."""
     from distributed import as_completed
@@ -169,17 +181,12 @@ def _distributed(
     from distributed.comm import CommClosedError
     from distributed.scheduler import KilledWorker
 
-    size = max(1, min(chunk, len(todo) // (_AHEAD * max(1, _n_workers(client)))))
-    waiting = deque(list(todo[i : i + size]) for i in range(0, len(todo), size))
     given: dict[Any, list[tuple[Entry, int]]] = {}
     finished = as_completed(loop=client.loop)
     looked, room = -_LOOK, 0
     while waiting or given:
         if time.monotonic() - looked > _LOOK:
-            n_workers = _n_workers(client)
-            if n_workers == 0:
-                say("waiting for workers")
-            looked, room = time.monotonic(), _AHEAD * max(1, n_workers)
+            looked, room = time.monotonic(), _AHEAD * max(1, _checked_workers(client, wanted, say))
         while waiting and len(given) < room:
             part = waiting.popleft()
             try:
@@ -190,6 +197,9 @@ def _distributed(
                 raise _Gone(str(error)) from error
             given[future] = part
             finished.add(future)
+        if not finished.has_ready():
+            time.sleep(_NAP)
+            continue
         future = next(finished)
         part = given.pop(future)
         try:
@@ -198,9 +208,7 @@ def _distributed(
             # Some of them were only waiting there: each goes to a worker of its own, which knows
             # how often it was begun.
             waiting.extendleft([each] for each in reversed(part))
-        except TimeoutError as error:
-            if client.status != "running":
-                raise _Gone(str(error)) from error
+        except TimeoutError:
             # The worker died after it was done, and another one looks for the records.
             given[future] = part
             finished.add(future)
@@ -208,6 +216,19 @@ def _distributed(
         except (FutureCancelledError, CommClosedError) as error:
             raise _Gone(str(error)) from error
         future.release()
+
+
+def _checked_workers(client: Any, wanted: int, say: Progress) -> int:
+    """How many workers there are; where they are ours, those that are missing are started."""
+    if client.status != "running":
+        raise _Gone(client.status)
+    n_workers = _n_workers(client)
+    if n_workers < wanted:
+        # One that dies while it starts is given up by whoever looks after it.
+        client.cluster.scale(wanted)
+    if n_workers == 0:
+        say("waiting for workers")
+    return n_workers
 
 
 def _n_workers(client: Any) -> int:
@@ -220,16 +241,14 @@ def _n_workers(client: Any) -> int:
 
 
 @contextlib.contextmanager
-def _local_cluster(distributed: ModuleType, n: int | None) -> Iterator[Any]:
+def _local_cluster(distributed: ModuleType, n: int) -> Iterator[Any]:
     """Processes of one thread each, on this machine."""
-    from dask.system import CPU_COUNT
-
     try:
         with warnings.catch_warnings():
             # Another run has the port of the dashboard: this one has another.
             warnings.filterwarnings("ignore", message="Port .* is already in use")
             cluster = distributed.LocalCluster(
-                n_workers=n or CPU_COUNT,
+                n_workers=n,
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
@@ -273,7 +292,7 @@ def _slurm_cluster(options: Mapping[str, Any]) -> Iterator[Any]:
 
 def _dask() -> tuple[ModuleType, ModuleType]:
     try:
-        import dask
+        import dask.system
         import distributed
     except ImportError as error:
         raise OptionError(
