@@ -365,6 +365,7 @@ def main(n: int = N_LENSES, network: str = "rim-parametric", output: Path | None
         The table.
     """
     os.environ.setdefault("PYAUTO_SKIP_VISUALIZATION", "1")
+    os.environ.setdefault("PYAUTO_SKIP_LATENTS", "1")
     os.environ.setdefault("PYAUTO_SKIP_WORKSPACE_VERSION_CHECK", "1")
     folder = Path(output or RESULTS / "optimizers")
     folder.mkdir(parents=True, exist_ok=True)

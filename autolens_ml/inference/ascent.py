@@ -17,7 +17,7 @@ from autolens_ml.networks.checkpoint import Card
 from autolens_ml.networks.learned_optimizer import Climb, LearnedOptimizer
 
 # After these shares of the steps, these shares of the climbs go on: those that are highest.
-_LEGS = ((0.15, 0.4), (0.4, 0.5))
+_LEGS = ((0.08, 0.5), (0.16, 0.5), (0.35, 0.5))
 # A climb ends after so many steps in a row that gain less than this.
 _IDLE_STEPS, _SMALL_GAIN = 6, 1e-2
 # Share of the likelihoods of a fit that climbs may ask for gradients.

@@ -98,13 +98,13 @@ def test_killed_at_a_checkpoint(tmp_path, uninterrupted, number, before):
     assert_same(folder, uninterrupted["jax"])
 
 
-def test_learned_climbs_killed_on_their_way_and_after_it(tmp_path):
-    """Also the memory of the network is kept; the second kill is in the engine."""
+def test_learned_climbs_killed_twice(tmp_path):
+    """The memory of the network is kept with the rest."""
     card = stored(tmp_path)
     options = ("--use-jax", "--search", "RIM", "--network", str(card.path))
     whole, folder = tmp_path / "whole", tmp_path / "fit"
     assert fit(whole, *options) == 0
-    for number in (7, 22):
+    for number in (7, 12):
         assert fit(folder, *options, "--dies-at-checkpoint", str(number)) == -signal.SIGKILL
         assert not (folder / "samples.npz").exists()
     assert fit(folder, *options) == 0
