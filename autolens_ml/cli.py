@@ -37,7 +37,7 @@ app.add_typer(shear, name="shear")
 
 Seed = Annotated[int | None, typer.Option(help="Seed of the search: same seed, same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
-Search = Annotated[str, typer.Option(help="The search: cnn or nautilus.")]
+Search = Annotated[str, typer.Option(help="The search: cnn, rim or nautilus.")]
 Budget = Annotated[
     int | None, typer.Option(help="Where the search gives up; by default its own limit.")
 ]

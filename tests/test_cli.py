@@ -203,11 +203,10 @@ def test_bad_options_exit_with_2_and_one_line(case, lens, fitted):
     assert_refused(["fit", str(lens), "--mask-radius", "1.8", *options], message)
 
 
-@pytest.mark.parametrize("search", ["rim", "emcee"])
-def test_searches_that_do_not_exist(search, lens):
-    command = ["--search", search]
-    assert_refused(["fit", str(lens), "--mask-radius", "1.8", *command], "cnn or nautilus")
-    assert_refused(["demo", *command], "cnn or nautilus")
+def test_searches_that_do_not_exist(lens):
+    command = ["--search", "emcee"]
+    assert_refused(["fit", str(lens), "--mask-radius", "1.8", *command], "cnn, rim, nautilus")
+    assert_refused(["demo", *command], "cnn, rim, nautilus")
 
 
 def test_missing_and_foreign_files(tmp_path):

@@ -29,6 +29,12 @@ def _cnn(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
     return CNN(n_effective=1000, max_likelihood_calls=max_likelihood_calls or 60_000, **common)
 
 
+def _rim(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
+    from autolens_ml.search.rim import RIM
+
+    return RIM(n_effective=1000, max_likelihood_calls=max_likelihood_calls or 60_000, **common)
+
+
 def _nautilus(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
     import jax
 
@@ -42,7 +48,11 @@ def _nautilus(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSe
         return af.Nautilus(n_live=150, use_jax_vmap=batched, **common)
 
 
-SEARCHES: dict[str, Callable[..., af.NonLinearSearch]] = {"cnn": _cnn, "nautilus": _nautilus}
+SEARCHES: dict[str, Callable[..., af.NonLinearSearch]] = {
+    "cnn": _cnn,
+    "rim": _rim,
+    "nautilus": _nautilus,
+}
 
 
 def search_from(
@@ -71,10 +81,8 @@ def search_from(
     OptionError
         If there is no such search, or the budget is not positive.
     """
-    if search == "rim":
-        raise OptionError("--search rim is not part of this release; use --search cnn or nautilus")
     if search not in SEARCHES:
-        raise OptionError(f"no search {search!r}; set --search to {' or '.join(SEARCHES)}")
+        raise OptionError(f"no search {search!r}; set --search to one of {', '.join(SEARCHES)}")
     if max_likelihood_calls is not None and max_likelihood_calls < 1:
         raise OptionError(
             f"a budget of {max_likelihood_calls} likelihoods; set --max-likelihood-calls above 0"
