@@ -277,7 +277,7 @@ corrected = "aml.CNN (corrected)"
 aml.plot.corner(
     {"network alone": posterior, corrected: result.samples},
     "network.png",
-    parameters=[name for name in truth if "ell_comps" in name or "radius" in name],
+    parameters=[name for name in truth if ".mass." in name],
     truth=truth,
 )
 plt.figure(figsize=(6, 6))
