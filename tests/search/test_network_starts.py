@@ -278,7 +278,7 @@ def test_a_completed_fit_is_loaded_without_its_network(output, tmp_path, monkeyp
     observed.network(folder)
     _, first = fit(folder, name="done")
     shutil.rmtree(folder)
-    runs = count_runs(monkeypatch)
+    runs = count_runs(monkeypatch, aml.CNN)
     _, second = fit(folder, name="done")
     assert not runs
     assert second.log_evidence == first.log_evidence
@@ -353,7 +353,7 @@ def test_uncorrected_result(output, known):
 
 def test_uncorrected_result_is_loaded_not_repeated(output, known, monkeypatch):
     _, first = fit(known, correct=False, name="uncorrected")
-    runs = count_runs(monkeypatch)
+    runs = count_runs(monkeypatch, aml.CNN)
     _, second = fit(known, correct=False, name="uncorrected")
     assert not runs
     np.testing.assert_allclose(second.parameter_lists, first.parameter_lists)

@@ -235,7 +235,12 @@ def pixel_scale_from(extension: Extension) -> float:
     """
     for keyword in ("PIXSCAY", "PIXSCALE"):
         if keyword in extension.header:
-            return float(extension.header[keyword])
+            try:
+                return float(extension.header[keyword])
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"{extension}: {keyword} in the header is no number; give --pixel-scale ARCSEC"
+                ) from error
     with warnings.catch_warnings():
         # astropy comments on non-standard cards that do not touch the pixel scale.
         warnings.simplefilter("ignore")
