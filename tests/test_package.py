@@ -56,7 +56,7 @@ def test_no_file_holds_a_path_of_a_machine_or_an_index():
     found = []
     for name in listed.stdout.splitlines():
         path = ROOT / name
-        if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".json", ".cff", ""}:
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".json", ".ipynb", ".cff", ""}:
             text = path.read_text(encoding="utf-8", errors="ignore") if path.is_file() else ""
             found += [f"{name}: {match.group()}" for match in forbidden.finditer(text)]
     assert not found
