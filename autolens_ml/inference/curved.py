@@ -2,9 +2,8 @@
 
 A triangular map (Knothe-Rosenblatt; El Moselhy & Marzouk 2012, J. Comput. Phys. 231, 7815) of
 second order takes the posterior to independent standard variables: along its principal axes, the
-longest first, every coordinate is a Student-t whose location and log width are polynomials in
-the coordinates before it. It is fitted in closed form but for the widths, and draws are as cheap
-as densities.
+longest first, every coordinate is noise of its own shape, moved and stretched by polynomials in
+the coordinates before it. Draws are as cheap as densities.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import logsumexp, ndtri
+from scipy.stats import t as student_t
 
 from autolens_ml.inference.importance import effective_sample_size
 from autolens_ml.inference.mixture import weighted_moments
@@ -29,9 +29,13 @@ _NEWTON_STEPS = 8
 _LONGEST_NEWTON_STEP = 0.5
 # Of a residual in units of its axis: samples on a line leave none.
 _LEAST_VARIANCE = 1e-12
-_DOF = 20.0
-# Draws are spread this much wider than the samples, as those of the mixture beside it are.
+# The noise: so many Gaussians, every one a little widened, and a broad Student-t for the tails.
+_N_GAUSSIANS = 3
 _WIDENING = 1.05
+_BROAD_SHARE, _BROAD_WIDTH, _BROAD_DOF = 0.06, 1.6, 8.0
+_EM_STEPS = 20
+# Pseudo-count of samples by which the width of a Gaussian is drawn towards that of the whole.
+_WIDTH_SAMPLES = 10.0
 
 
 class Density(Protocol):
@@ -45,8 +49,73 @@ class Density(Protocol):
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Independent variables, each a mixture of Gaussians and of one broad Student-t.
+
+    Parameters
+    ----------
+    shares, means, widths
+        Of the components of every variable, shape (D, K): the last one is the Student-t.
+    """
+
+    shares: np.ndarray
+    means: np.ndarray
+    widths: np.ndarray
+
+    @classmethod
+    def fitted_to(cls, x: np.ndarray, weights: np.ndarray) -> Noise:
+        """The noise of weighted samples, shapes (n, D) and (n,), by expectation maximisation."""
+        mean = weights @ x
+        width = np.sqrt(np.maximum(weights @ (x - mean) ** 2, _LEAST_VARIANCE))
+        y = ((x - mean) / width).T
+        count = _WIDTH_SAMPLES / effective_sample_size(np.log(np.maximum(weights, 1e-300)))
+        # Components first, samples last: (K, D, 1) beside (D, n).
+        quantiles = ndtri((np.arange(_N_GAUSSIANS) + 0.5) / _N_GAUSSIANS)
+        shares = np.full((_N_GAUSSIANS, len(y), 1), 1.0 / _N_GAUSSIANS)
+        means, widths = quantiles[:, None, None] + np.zeros_like(shares), 0.7 * np.ones_like(shares)
+        for _ in range(_EM_STEPS):
+            of_each = shares / widths * np.exp(-0.5 * ((y - means) / widths) ** 2)
+            of_each *= weights / np.maximum(of_each.sum(axis=0), _LEAST_VARIANCE)
+            mass = of_each.sum(axis=-1, keepdims=True)
+            means = (of_each * y).sum(axis=-1, keepdims=True) / np.maximum(mass, _LEAST_VARIANCE)
+            variances = (of_each * (y - means) ** 2).sum(axis=-1, keepdims=True)
+            widths = np.sqrt((variances + 0.5 * count) / (mass + count))
+            shares = (mass + 0.1 * count) / (mass + 0.1 * count).sum(axis=0)
+        shares, means, widths = shares[..., 0].T, means[..., 0].T, widths[..., 0].T
+        column = np.ones((x.shape[1], 1))
+        return cls(
+            np.hstack([(1.0 - _BROAD_SHARE) * shares, _BROAD_SHARE * column]),
+            mean[:, None] + width[:, None] * np.hstack([means, 0.0 * column]),
+            width[:, None] * np.hstack([_WIDENING * widths, _BROAD_WIDTH * column]),
+        )
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """``n`` independent draws, shape (n, D)."""
+        u = rng.random((n, len(self.shares)))
+        chosen = (u[:, :, None] > np.cumsum(self.shares, axis=-1)[:, :-1]).sum(axis=-1)
+        noise = np.where(
+            chosen == _N_GAUSSIANS,
+            rng.standard_t(_BROAD_DOF, size=u.shape),
+            rng.standard_normal(u.shape),
+        )
+        variable = np.arange(len(self.shares))
+        return self.means[variable, chosen] + self.widths[variable, chosen] * noise
+
+    def log_pdf(self, x: np.ndarray) -> np.ndarray:
+        """Log density of every variable, shape (n, D)."""
+        t = (x[:, :, None] - self.means) / self.widths
+        log_pdf = _log_normal(t)
+        log_pdf[:, :, -1] = student_t.logpdf(t[:, :, -1], _BROAD_DOF)
+        return logsumexp(log_pdf - np.log(self.widths), b=self.shares, axis=-1)
+
+
+def _log_normal(t: np.ndarray) -> np.ndarray:
+    return -0.5 * t**2 - 0.5 * np.log(2.0 * np.pi)
+
+
+@dataclass(frozen=True)
 class CurvedDensity:
-    """Student-t variables behind a triangular map of second order.
+    """Noise behind a triangular map of second order.
 
     Parameters
     ----------
@@ -57,12 +126,15 @@ class CurvedDensity:
         first, shape (D, D).
     location, log_width
         Coefficients of the polynomials, shape (n_terms, D): see ``_terms``.
+    noise
+        What is left when a coordinate is moved to its location and divided by its width.
     """
 
     mean: np.ndarray
     axes: np.ndarray
     location: np.ndarray
     log_width: np.ndarray
+    noise: Noise
 
     @classmethod
     def fitted_to(cls, z: np.ndarray, weights: np.ndarray) -> CurvedDensity:
@@ -83,34 +155,34 @@ class CurvedDensity:
             # Widths without cross terms: products of two coordinates overfit them.
             plain = _plain_terms(i)
             log_width[plain, i] = _log_width(terms[:, plain], residual, weights, ridge)
-        return cls(mean, axes, location, log_width)
+        noise = (y - terms @ location) * np.exp(-_clipped(terms @ log_width, log_width[0]))
+        return cls(mean, axes, location, log_width, Noise.fitted_to(noise, weights))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """``n`` independent draws, shape (n, D)."""
         dim = len(self.mean)
-        noise = rng.standard_t(_DOF, size=(n, dim)) * _UNIT_SCALE
+        noise = self.noise.sample(n, rng)
         y = np.zeros((n, dim))
         for i in range(dim):
             allowed = _terms(y[:, :i])
             k = allowed.shape[1]
-            width = np.exp(self._clipped(allowed @ self.log_width[:k, i], i))
-            y[:, i] = allowed @ self.location[:k, i] + width * noise[:, i]
+            log_width = _clipped(allowed @ self.log_width[:k, i], self.log_width[0, i])
+            y[:, i] = allowed @ self.location[:k, i] + np.exp(log_width) * noise[:, i]
         return self.mean + np.linalg.solve(self.axes.T, y.T).T
 
     def log_pdf(self, z: np.ndarray) -> np.ndarray:
         """Log density, (n, D) -> (n,)."""
         y = (z - self.mean) @ self.axes
         terms = _terms(y)
-        log_width = self._clipped(terms @ self.log_width)
-        t = (y - terms @ self.location) * np.exp(-log_width) / _UNIT_SCALE
-        norm = gammaln(0.5 * (_DOF + 1.0)) - gammaln(0.5 * _DOF) - 0.5 * np.log(_DOF * np.pi)
-        each = norm - np.log(_UNIT_SCALE) - log_width - 0.5 * (_DOF + 1.0) * np.log1p(t**2 / _DOF)
+        log_width = _clipped(terms @ self.log_width, self.log_width[0])
+        noise = (y - terms @ self.location) * np.exp(-log_width)
+        each = self.noise.log_pdf(noise) - log_width
         return each.sum(axis=-1) + np.linalg.slogdet(self.axes)[1]
 
-    def _clipped(self, log_width: np.ndarray, i: int | None = None) -> np.ndarray:
-        """Widths at most a factor from the constant term: extrapolation must stay bounded."""
-        constant = self.log_width[0] if i is None else self.log_width[0, i]
-        return np.clip(log_width, constant - _MAX_LOG_WIDTH, constant + _MAX_LOG_WIDTH)
+
+def _clipped(log_width: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Widths at most a factor from the constant term: extrapolation must stay bounded."""
+    return np.clip(log_width, constant - _MAX_LOG_WIDTH, constant + _MAX_LOG_WIDTH)
 
 
 @dataclass(frozen=True)
@@ -141,9 +213,6 @@ class Blend:
             np.log1p(-self.share) + self.first.log_pdf(z),
             np.log(self.share) + self.second.log_pdf(z),
         )
-
-
-_UNIT_SCALE = _WIDENING * np.sqrt((_DOF - 2.0) / _DOF)
 
 
 def _n_terms(i: int) -> int:

@@ -27,8 +27,8 @@ _WHOLE_SHARE = 0.15  # one density with the moments of all samples: it cannot ov
 _WIDE_SHARE = 0.15  # every component made wide and heavy-tailed
 _BLOCK_SHARE = 0.1  # one block of parameters from the prior, the rest as in the whole
 _WHOLE_DOF = 30.0
-# What a curved density may take of the core: the rest stays, to bound the weights.
-_CURVED_SHARES = (0.4, 0.8)
+# What a curved density may take of the draws: the rest stays, to bound the weights.
+_CURVED_SHARES = (0.3, 0.6)
 # Effective samples per dimension below which curvature is noise.
 _CURVED_ESS = 8.0
 _WIDE_DOF = 4.0
@@ -166,10 +166,9 @@ def _bent(
     weights: np.ndarray,
     blocks: list[np.ndarray],
 ) -> Blend:
-    """A defended proposal with a share of its core from a curved density."""
-    taken = share * _CORE_SHARE
-    rest = defended(mixture, z, weights, blocks, _CORE_SHARE - taken)
-    return Blend(rest, curved, taken)
+    """A defended proposal with a share of its draws from a curved density, core before others."""
+    rest = defended(mixture, z, weights, blocks, (1.0 - share) * _CORE_SHARE)
+    return Blend(rest, curved, share)
 
 
 def defended(
