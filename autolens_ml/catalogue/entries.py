@@ -68,7 +68,12 @@ class Entry:
     @property
     def asked(self) -> str:
         """What its row asks for, in short: a lens whose row was changed is measured again."""
-        text = repr(sorted(self.cells.items()))
+        # As the row has them: a catalogue that is moved with its files asks for the same.
+        files = [
+            (band, (p.relative_to(self.folder) if p.is_relative_to(self.folder) else p).as_posix())
+            for band, p in sorted(self.files.items())
+        ]
+        text = repr((files, sorted(self.cells.items())))
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
@@ -175,7 +180,11 @@ def _value_from(text: str, kind: Any, folder: Path) -> Any:
 
 def _rows_of_folder(folder: Path) -> list[dict[str, str]]:
     rows = []
-    for path in sorted(folder.iterdir()):
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{plain_text(folder)}: cannot be read ({error.strerror})") from error
+    for path in inside:
         if path.is_dir() and (path / _DATASET["file"]).is_file():
             parts = {k: v for k, v in _DATASET.items() if (path / v).is_file()}
             rows.append({"name": path.name, **{k: f"{path.name}/{v}" for k, v in parts.items()}})
@@ -269,7 +278,8 @@ def _keys_of(names: Iterable[str]) -> list[str]:
         if key is None or counts[key.lower()] > 1:
             digest = hashlib.sha256(name.encode("utf-8")).hexdigest()[:12]
             words = re.sub(r"[^A-Za-z0-9_+-]+", "-", name).strip("-_+")[:_LONGEST]
-            key = f"{words or 'lens'}-{digest}"
+            # No name that is its own key has two points in a row.
+            key = f"{words or 'lens'}..{digest}"
         keys.append(key)
     return keys
 

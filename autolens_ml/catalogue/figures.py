@@ -16,7 +16,7 @@ __all__ = ["histograms", "parameter_plots", "population_plot"]
 
 _BLUE, _RED = "#1f4e79", "#c0392b"
 _COLUMNS = 4
-_CURVES = 60
+_CURVES, _MOST_BINS = 60, 60
 
 
 def histograms(columns: Mapping[str, np.ndarray], path: Path) -> Path:
@@ -32,10 +32,25 @@ def histograms(columns: Mapping[str, np.ndarray], path: Path) -> Path:
     fig, axes = _panels(len(columns))
     for axis, (name, values) in zip(axes, columns.items(), strict=True):
         values = values[np.isfinite(values)]
-        axis.hist(values, bins=np.histogram_bin_edges(values, "auto"), color=_BLUE)
+        low, high = _ends(values)
+        axis.hist(values, bins=_n_bins(values), range=(low, high), color=_BLUE)
+        if beyond := int(np.sum((values < low) | (values > high))):
+            axis.set_title(f"{beyond:,} beyond", fontsize="small")
         axis.set_xlabel(label_from(name))
         axis.set_ylabel("lenses")
     return _saved(fig, path)
+
+
+def _n_bins(values: np.ndarray) -> int:
+    """As many as there are lenses for; without a regard for the width, which one lens can make."""
+    return int(np.clip(2.0 * np.cbrt(values.size), 5, _MOST_BINS))
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Between which values are shown: a single one that is far off would leave one bar."""
+    low, high = np.quantile(values, (0.05, 0.95))
+    span = (high - low) or (np.ptp(values))
+    return max(values.min(), low - span), min(values.max(), high + span)
 
 
 def parameter_plots(
@@ -93,7 +108,9 @@ def population_plot(
     label = " ".join(label_from(name).split())
     label = f"log10 {label}" if posterior.log else label
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.0, 4.4), layout="constrained")
-    left.hist(values, bins="auto", density=True, color=_BLUE + "60", label="medians of lenses")
+    left.hist(
+        values, bins=_n_bins(values), density=True, color=_BLUE + "60", label="medians of lenses"
+    )
     spread = 3.0 * posterior.width[1]
     low = max(posterior.bounds[0], min(values.min(), posterior.mean[1] - spread))
     high = min(posterior.bounds[1], max(values.max(), posterior.mean[1] + spread))

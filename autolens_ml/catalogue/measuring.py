@@ -85,14 +85,19 @@ def measure_chunk(job: Job, entries: Sequence[Entry], tries: Sequence[int]) -> l
     with _ONE_LENS, threadpool_limits(1):
         for entry, number in zip(entries, tries, strict=True):
             record = records.read(entry.key)
-            if record is None or record.get("try") != number:
-                if records.begin(entry.key, number) > _BEGINNINGS:
-                    record = _record(entry, job, Outcome(ERROR), WORKER_DIED, 0.0)
-                else:
-                    record = _measured(job, entry, records)
-                record |= {"try": number}
-                records.write(record)
-                records.end(entry.key)
+            wanted = {"try": number, "asked": entry.asked}
+            if record is None or any(record.get(k) != v for k, v in wanted.items()):
+                n_begun = records.begin(entry.key, number)
+                try:
+                    if n_begun > _BEGINNINGS:
+                        record = _record(entry, job, Outcome(ERROR), WORKER_DIED, 0.0)
+                    else:
+                        record = _measured(job, entry, records)
+                    record |= wanted
+                    records.write(record)
+                finally:
+                    # Also of a full disk, or an interrupt: who can raise is not dead.
+                    records.end(entry.key)
             done.append(record)
     return done
 
@@ -188,5 +193,10 @@ def _record(
             key: plain_text(value) if isinstance(value, str) else value
             for key, value in outcome.values.items()
         },
-        "carried": {plain_text(k): plain_text(v) for k, v in entry.carried.items()},
+        "carried": carried_of(entry),
     }
+
+
+def carried_of(entry: Entry) -> dict[str, str]:
+    """What a record carries of the row of its lens."""
+    return {plain_text(k): plain_text(v) for k, v in entry.carried.items()}

@@ -24,6 +24,7 @@ from PIL import Image
 
 from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.catalogue.figures import histograms, parameter_plots
+from autolens_ml.catalogue.fits_files import whole_files
 from autolens_ml.catalogue.records import ERROR, Records
 from autolens_ml.catalogue.runs import checked_run
 from autolens_ml.catalogue.table import column_of, read_table
@@ -33,8 +34,10 @@ from autolens_ml.plot.corner_plots import label_from, main_parameters
 __all__ = ["write_page"]
 
 _FOLDER, _IMAGES = "report", "images"
-# Pixels of pictures in the table, twice what is shown, for sharp screens.
-_HEIGHT = 220
+# Pixels of pictures in the table, twice what is shown, for sharp screens; images of more pixels
+# are mosaics, of which a candidate is a small part.
+_HEIGHT, _LARGEST = 220, 2048
+_TABLES = {"table.csv": "CSV", "table.fits": "FITS", "table.parquet": "Parquet"}
 _ERRORS = ("_error_minus", "_error_plus")
 # Numbers beside the parameters, in this order, where a task has them.
 _NUMBERS = ("probability", "g1", "g2", "error", "log_evidence", "ess", "pareto_k")
@@ -72,25 +75,30 @@ def write_page(output: str | Path, progress: Progress = lambda line: None) -> Pa
         When the folder is of no run, or of one without records.
     """
     output, about = checked_run(output)
-    records = list(Records(output))
+    store = Records(output)
+    records = list(store)
     if not records:
         raise DataError(f"{output}: no lens is done; run the catalogue first")
     folder = output / _FOLDER
     pictures = {}
     for number, record in enumerate(records, start=1):
-        pictures[record["name"]] = _pictures_of(record, output, folder)
+        written = store.path_of(record["key"]).stat().st_mtime
+        pictures[record["name"]] = _pictures_of(record, output, folder, written)
         if number % 100 == 0:
             progress(f"pictures of {number:,} of {len(records):,} lenses")
     progress("drawing the population")
     path = folder / "index.html"
-    page = _page(about, records, pictures, _population(output, records, folder))
+    tables = [path.name for path in map(output.joinpath, _TABLES) if path.is_file()]
+    page = _page(about, records, pictures, _population(output, records, folder), tables)
     with open_atomic(path, "wb") as stream:
         stream.write(page.encode("utf-8", "backslashreplace"))
     return path
 
 
-def _pictures_of(record: Mapping[str, Any], output: Path, folder: Path) -> list[tuple[str, str]]:
-    """Pictures of a lens and what each leads to, from the page."""
+def _pictures_of(
+    record: Mapping[str, Any], output: Path, folder: Path, written: float
+) -> list[tuple[str, str]]:
+    """Pictures of a lens and what each leads to, from the page; none older than its record."""
     found = []
     for number, name in enumerate(record.get("figures") or ()):
         figure = output / str(name)
@@ -98,7 +106,7 @@ def _pictures_of(record: Mapping[str, Any], output: Path, folder: Path) -> list[
         if not figure.resolve().is_relative_to(output.resolve()) or not figure.is_file():
             continue
         small = folder / _IMAGES / f"{record['key']}-{number}.png"
-        if not small.is_file() or small.stat().st_mtime < figure.stat().st_mtime:
+        if not _is_newer(small, max(written, figure.stat().st_mtime)):
             try:
                 _shrink(figure, small)
             except (OSError, ValueError):
@@ -106,38 +114,52 @@ def _pictures_of(record: Mapping[str, Any], output: Path, folder: Path) -> list[
         found.append((_url(small, folder), _url(figure, folder)))
     if not found and record["status"] != ERROR:
         small = folder / _IMAGES / f"{record['key']}.png"
-        if small.is_file() or _draw(Path(str(record.get("file"))), small):
+        if _is_newer(small, written) or _draw(Path(str(record.get("file"))), small):
             found.append((_url(small, folder), _url(small, folder)))
     return found
 
 
+def _is_newer(small: Path, than: float) -> bool:
+    return small.is_file() and small.stat().st_mtime >= than
+
+
 def _shrink(figure: Path, small: Path) -> None:
-    small.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(figure) as image:
-        width = max(1, round(image.width * _HEIGHT / image.height))
-        image.convert("RGB").resize((width, _HEIGHT)).save(small)
+        _save(image.convert("RGB"), small, Image.Resampling.BICUBIC)
+
+
+def _save(image: Image.Image, small: Path, how: Image.Resampling) -> None:
+    """Write a picture of the height of the table's; a half-written one would be kept for good."""
+    width = max(1, round(image.width * _HEIGHT / image.height))
+    with open_atomic(small, "wb") as stream:
+        image.resize((width, _HEIGHT), how).save(stream, "png")
 
 
 def _draw(file: Path, small: Path) -> bool:
     """Draw the first image of a FITS file, row 0 at the bottom; whether there is one."""
-    with contextlib.suppress(OSError, TypeError, ValueError, IndexError), warnings.catch_warnings():
+    damaged = (DataError, OSError, TypeError, ValueError)
+    with contextlib.suppress(*damaged), warnings.catch_warnings(), whole_files([file]):
         warnings.simplefilter("ignore")
         with fits.open(file, memmap=False) as units:
-            image = next(
-                np.asarray(unit.data, dtype=float)
-                for unit in units
-                if unit.is_image and unit.data is not None and unit.data.ndim == 2
-            )
+            shapes = [unit.shape if unit.is_image else () for unit in units]
+            number = next((i for i, shape in enumerate(shapes) if _is_picture(shape)), None)
+            if number is None:
+                return False
+            image = np.asarray(units[number].data, dtype=float)
+        # Of a cube the first plane.
+        image = image.reshape(-1, *image.shape[-2:])[0]
         finite = np.where(np.isfinite(image), image, np.nanmedian(image))
-        black, white = np.percentile(finite, (20.0, _WHITE))
-        level = np.clip((finite - black) / max(white - black, 1e-300), 0.0, 1.0)
+        black, white = np.nan_to_num(np.percentile(finite, (20.0, _WHITE)))
+        level = np.clip((np.nan_to_num(finite) - black) / max(white - black, 1e-300), 0.0, 1.0)
         grey = np.arcsinh(level / _SOFT) / math.asinh(1.0 / _SOFT)
-        small.parent.mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray((255.0 * grey[::-1]).astype(np.uint8))
-        width = max(1, round(picture.width * _HEIGHT / picture.height))
-        picture.resize((width, _HEIGHT), Image.Resampling.NEAREST).save(small)
+        _save(picture, small, Image.Resampling.NEAREST)
         return True
     return False
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return len(shape) in (2, 3) and min(shape) > 0 and max(shape) <= _LARGEST
 
 
 def _population(
@@ -183,6 +205,7 @@ def _page(
     records: Sequence[Mapping[str, Any]],
     pictures: Mapping[str, Sequence[tuple[str, str]]],
     population: Sequence[tuple[str, str]],
+    tables: Sequence[str],
 ) -> str:
     names = _quantities(records)
     counts = Counter(record["status"] for record in records)
@@ -202,6 +225,7 @@ def _page(
         for title, path in population
     )
     options = ", ".join(f"{k} {v}" for k, v in about.items() if k != "task" and v is not None)
+    links = ", ".join(f'<a href="../{name}">{_TABLES[name]}</a>' for name in tables) or "none yet"
     own = files("autolens_ml.catalogue")
     style, script = (own.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return f"""<!DOCTYPE html>
@@ -216,8 +240,7 @@ def _page(
 <body>
 <h1>{len(records):,} lenses: {_text(about["task"])}</h1>
 <p>{_text(options)}</p>
-<p>The whole table: <a href="../table.csv">CSV</a>, <a href="../table.fits">FITS</a>,
-<a href="../table.parquet">Parquet</a>.</p>
+<p>The whole table: {links}.</p>
 <div class="controls">
 <input type="search" id="search" placeholder="name, flag or reason" aria-label="Search">
 {boxes}

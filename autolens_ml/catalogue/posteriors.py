@@ -112,13 +112,13 @@ def _samples_of(name: str, folder: Path, parameter: str) -> LensSamples:
         if table.ndim != 2:
             raise ValueError("no samples")
         weights = table[:, columns.index("weight")]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        paths = list(model.model_component_and_parameter_names)
+        full = _full_path(parameter, paths)
+        values = table[:, columns.index(full)]
+    except (OSError, ValueError, AttributeError, LookupError, TypeError, csv.Error) as error:
         raise DataError(
             f"{name}: output that cannot be read ({path.parent}); fit it again"
         ) from error
-    paths = list(model.model_component_and_parameter_names)
-    full = _full_path(parameter, paths)
-    values = table[:, columns.index(full)]
     prior = model.priors_ordered_by_id[paths.index(full)]
     log_prior = np.asarray(prior.log_prior_from_value(values), dtype=float)
     inside = np.isfinite(log_prior) & (weights > 0.0)

@@ -21,6 +21,7 @@ __all__ = ["ERROR", "Records", "is_disk_full"]
 # The status of a lens that has a reason instead of a result.
 ERROR = "ERROR"
 _NEEDED = {"name": str, "key": str, "status": str, "reason": str, "values": dict}
+_OPTIONAL = {"try": int, "asked": str, "flags": list, "figures": list, "carried": dict}
 _FOLDER, _LENSES = "records", "lenses"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -60,7 +61,7 @@ class Records:
             os.fsync(stream.fileno())
 
     def begin(self, key: str, number: int) -> int:
-        """Note that a lens is begun, and say how often it was in this try, this time included."""
+        """Note that a lens is begun, and say how often it was in this try without an end."""
         path = self._mark_of(key)
         try:
             of, _, count = path.read_text().partition(" ")
@@ -72,7 +73,7 @@ class Records:
         return begun + 1
 
     def end(self, key: str) -> None:
-        """Note that a lens is done."""
+        """Note that a lens is done, or that what ended it was no death of a worker."""
         self._mark_of(key).unlink(missing_ok=True)
 
     def read(self, key: str) -> dict[str, Any] | None:
@@ -89,9 +90,10 @@ class Records:
                 yield record
 
     def sweep(self) -> None:
-        """Remove what killed processes left half written."""
-        for path in (self.output / _FOLDER).glob("*/*.tmp"):
-            path.unlink(missing_ok=True)
+        """Remove what killed processes left half written: records, and tables beside them."""
+        for pattern in (f"{_FOLDER}/*/*.tmp", "*.tmp"):
+            for path in self.output.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def forget(self, key: str) -> None:
         """Remove a record."""
@@ -130,6 +132,7 @@ def _record_in(path: Path) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         return None
     is_whole = all(isinstance(record.get(name), kind) for name, kind in _NEEDED.items())
+    is_whole &= all(isinstance(record.get(k, kind()), kind) for k, kind in _OPTIONAL.items())
     return record if is_whole else None
 
 

@@ -17,7 +17,7 @@ from autofit.tools.util import open_atomic
 
 from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.catalogue.entries import Entry, checked_options, entries_from, plain_text
-from autolens_ml.catalogue.measuring import Job
+from autolens_ml.catalogue.measuring import Job, carried_of
 from autolens_ml.catalogue.records import ERROR, Records, disk_full, is_disk_full
 from autolens_ml.catalogue.table import write_table
 from autolens_ml.catalogue.tasks import Task, task_from
@@ -200,19 +200,23 @@ def _todo(
 ) -> tuple[dict[str, str], list[tuple[Entry, int]]]:
     """The status of each lens that is done; and what is to be done, each with its try."""
     again = _FAILED if retry_failed else (ERROR,)
-    old = {record["name"]: record for record in records}
+    # Of a large catalogue the values would fill the memory.
+    kept = ("status", "key", "asked", "try", "carried")
+    old = {record["name"]: {name: record.get(name) for name in kept} for record in records}
     known: dict[str, str] = {}
     todo: list[tuple[Entry, int]] = []
     for entry in entries:
         record = old.get(entry.name)
         if record is None:
             todo.append((entry, 1))
-        elif record["status"] in again or record.get("asked") != entry.asked:
+        elif record["status"] in again or record["asked"] != entry.asked:
             if record["key"] != entry.key:  # the catalogue has grown another name like it
                 records.forget(record["key"])
-            todo.append((entry, int(record.get("try", 0)) + 1))
+            todo.append((entry, (record["try"] or 0) + 1))
         else:
             known[entry.name] = record["status"]
+            if record["carried"] != (carried := carried_of(entry)):
+                records.write(records.read(record["key"]) | {"carried": carried})
     return known, todo
 
 
@@ -283,17 +287,23 @@ def _remember(output: Path, task: Task, options: Any) -> None:
             raise OptionError(f"{output}: has records but no {_RUN}; give another --out") from None
         before = wanted
     except (OSError, ValueError) as error:
-        raise OptionError(
-            f"{path}: is damaged; remove it and {output.name}/records, or give another --out"
-        ) from error
+        raise _damaged(path) from error
+    if not isinstance(before, dict):
+        raise _damaged(path)
     for name, value in wanted.items():
-        if name not in task.effort and isinstance(before, dict) and before.get(name) != value:
+        if name not in task.effort and before.get(name) != value:
             raise OptionError(
                 f"{output}: holds a run with {name} {plain_text(before.get(name))}, not "
                 f"{plain_text(value)}; give another --out"
             )
     with open_atomic(path, "wb") as stream:
         stream.write(json.dumps(wanted, indent=1).encode())
+
+
+def _damaged(path: Path) -> OptionError:
+    return OptionError(
+        f"{path}: is damaged; remove it and {path.parent.name}/records, or give another --out"
+    )
 
 
 @contextlib.contextmanager

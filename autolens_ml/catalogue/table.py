@@ -28,7 +28,8 @@ _NAME = "table"
 def rows_from(records: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
     """Columns, and one row for each record: what is known of all lenses, values, what was carried.
 
-    A carried column that has the name of another is called ``catalogue_NAME``.
+    A carried column that has the name of another, in whichever case, is called
+    ``catalogue_NAME``: FITS tells no cases apart.
     """
     rows, values, carried = [], {}, {}
     for record in records:
@@ -38,8 +39,14 @@ def rows_from(records: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[dic
         values |= dict.fromkeys(record["values"])
         rows.append((row, record.get("carried") or {}))
         carried |= dict.fromkeys(rows[-1][1])
-    taken = {*FIRST, *values}
-    names = {name: f"catalogue_{name}" if name in taken else name for name in carried}
+    taken = {name.lower() for name in (*FIRST, *values)}
+    names = {}
+    for name in carried:
+        own = name
+        while own.lower() in taken:
+            own = f"catalogue_{own}"
+        names[name] = own
+        taken.add(own.lower())
     columns = list(dict.fromkeys([*FIRST, *values, *names.values()]))
     return columns, [row | {names[name]: value for name, value in own.items()} for row, own in rows]
 
@@ -97,8 +104,8 @@ def _csv_from(columns: list[str], rows: list[dict[str, Any]]) -> str:
 def _typed(values: list[Any]) -> list[Any]:
     """Values of one type: booleans, whole numbers, numbers, or else words."""
     known = [value for value in values if value is not None]
-    for kinds, kind in (((bool,), bool), ((int,), int), ((int, float), float)):
-        if known and all(isinstance(v, kinds) and (kind is bool or v is not True) for v in known):
+    for kinds, kind in (({bool}, bool), ({int}, int), ({int, float}, float)):
+        if known and {type(value) for value in known} <= kinds:
             if kind is int and any(abs(value) >= 2**63 for value in known):
                 continue
             return [None if value is None else kind(value) for value in values]

@@ -209,12 +209,19 @@ def _distributed(
             # how often it was begun.
             waiting.extendleft([each] for each in reversed(part))
         except TimeoutError:
+            if future.status == "error":  # of the file system of the worker
+                raise
             # The worker died after it was done, and another one looks for the records.
             given[future] = part
             finished.add(future)
             continue
         except (FutureCancelledError, CommClosedError) as error:
             raise _Gone(str(error)) from error
+        except (AttributeError, ImportError, RuntimeError) as error:
+            raise OptionError(
+                f"workers cannot take up the task ({_reason_of(error)}); install this autolens_ml "
+                "and its extras where the scheduler and its workers run"
+            ) from error
         future.release()
 
 
@@ -256,7 +263,7 @@ def _local_cluster(distributed: ModuleType, n: int) -> Iterator[Any]:
             )
     except (RuntimeError, OSError, TimeoutError) as error:
         raise OptionError(
-            f"no local workers ({str(error).splitlines()[0]}); in a script, call run under "
+            f"no local workers ({_reason_of(error)}); in a script, call run under "
             'if __name__ == "__main__", or set --workers 0'
         ) from error
     try:
@@ -282,12 +289,17 @@ def _slurm_cluster(options: Mapping[str, Any]) -> Iterator[Any]:
     try:
         cluster = SLURMCluster(**given)
     except (TypeError, ValueError) as error:
-        raise OptionError(f"SLURM: {str(error).splitlines()[0]}; see dask_jobqueue") from error
+        raise OptionError(f"SLURM: {_reason_of(error)}; see dask_jobqueue") from error
     try:
         cluster.scale(jobs=jobs)
         yield cluster
     finally:
         _closed(cluster)
+
+
+def _reason_of(error: Exception) -> str:
+    """The first line of an error that may have none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _dask() -> tuple[ModuleType, ModuleType]:

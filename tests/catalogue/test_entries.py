@@ -1,9 +1,12 @@
 """Catalogues: rows and folders in, lenses out; whatever is in them, only our own errors."""
 
 import csv
+import errno
 import io
+import json
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -51,7 +54,7 @@ def test_bands_have_columns_of_files(tmp_path):
     assert found.file == tmp_path / "v.fits"
 
 
-def test_a_folder_has_files_and_folders_of_lenses(tmp_path):
+def test_a_folder_has_files_and_folders_of_lenses(tmp_path, monkeypatch):
     folder = tmp_path / "in"
     for name in ("a.fits", "b.fits.gz", "c.fits", "c.fit", "notes.txt"):
         folder.mkdir(exist_ok=True)
@@ -65,6 +68,11 @@ def test_a_folder_has_files_and_folders_of_lenses(tmp_path):
     assert found[-1].file == folder / "lens_1" / "data.fits"
     with pytest.raises(DataError, match="no lenses in it; give a folder of FITS files"):
         entries_from(folder / "empty", ChoreOptions)
+    with monkeypatch.context() as patch:
+        refused = PermissionError(errno.EACCES, "Permission denied")
+        patch.setattr(Path, "iterdir", Mock(side_effect=refused))
+        with pytest.raises(DataError, match=r"in: cannot be read \(Permission denied\)"):
+            entries_from(folder, ChoreOptions)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +138,10 @@ def test_names_lead_nowhere_and_never_collide(tmp_path):
     safe = {entry.name: entry.key for entry in found}
     assert safe["x" * 300] != "x" * 300
     # Alone, a plain name is its own key.
+    # Not even a name that is made for it has the key of another.
+    (made,) = entries("name,file\na b,a.fits\n", tmp_path)
+    both = entries(f"name,file\na b,a.fits\n{made.key},b.fits\n", tmp_path)
+    assert len({entry.key for entry in both}) == 2
     assert [e.key for e in entries("file\nEUCL-J1_2+3.4.fits\n", tmp_path)] == ["EUCL-J1_2+3.4"]
 
 
@@ -184,3 +196,15 @@ def test_any_bytes_in_place_of_a_record_are_a_record_or_none(tmp_path, content):
     path.write_bytes(content)
     assert records.read("lens") is None
     assert list(records) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"flags": 5}, {"carried": ["z"]}, {"try": "one"}, {"figures": "a"}, {"asked": None}]
+)
+def test_an_altered_record_is_none(tmp_path, change):
+    records = Records(tmp_path)
+    record = {"name": "a", "key": "a", "status": "DONE", "reason": "", "values": {}}
+    records.write(record)
+    assert records.read("a") == record
+    records.path_of("a").write_text(json.dumps(record | change))
+    assert records.read("a") is None

@@ -1,6 +1,7 @@
 """The page about a run: well-formed, whole, harmless, and its script does what it says."""
 
 import json
+import os
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from astropy.io import fits
 from PIL import Image
 
 import autolens_ml as aml
+from autolens_ml.catalogue.figures import histograms
 from autolens_ml.catalogue.records import Records
 from autolens_ml.exceptions import DataError
 
@@ -151,6 +153,64 @@ def test_pictures_are_small_and_drawn_of_data_where_there_are_none(run):
     before = (images / "a-0.png").stat().st_mtime_ns
     aml.catalogue.write_page(run)
     assert (images / "a-0.png").stat().st_mtime_ns == before
+
+
+def test_pictures_follow_their_lenses(run, tmp_path):
+    """A lens that was measured again, of another file; half a picture left by what was killed."""
+    aml.catalogue.write_page(run)
+    small = run / "report" / "images" / "b.png"
+    before = small.read_bytes()
+    fits.writeto(tmp_path / "other.fits", np.outer(np.ones(20), np.arange(30.0)))
+    old = (tmp_path / "b.fits").stat().st_mtime - 100.0
+    os.utime(tmp_path / "other.fits", (old, old))
+    records = Records(run)
+    records.write(records.read("b") | {"file": str(tmp_path / "other.fits")})
+    aml.catalogue.write_page(run)
+    assert small.read_bytes() != before
+    assert not list(run.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("kind", ["cube", "table", "nan", "strip", "axes", "text", "empty"])
+def test_files_of_all_kinds_have_a_picture_or_none(run, tmp_path, kind):
+    file = tmp_path / "odd.fits"
+    column = fits.Column("x", "D", array=np.ones(3))
+    units = {
+        "cube": [fits.PrimaryHDU(np.random.default_rng(0).normal(size=(2, 20, 30)))],
+        "table": [fits.PrimaryHDU(), fits.BinTableHDU.from_columns([column])],
+        "nan": [fits.PrimaryHDU(np.full((8, 8), np.nan))],
+        "strip": [fits.PrimaryHDU(np.zeros((1, 5000)))],
+        "empty": [fits.PrimaryHDU()],
+        "axes": [fits.PrimaryHDU(np.zeros((8, 8)))],
+    }
+    if kind == "text":
+        file.write_text("no image")
+    else:
+        fits.HDUList(units[kind]).writeto(file)
+    if kind == "axes":
+        content = file.read_bytes()
+        one = b"NAXIS   =                    2"
+        assert one in content
+        file.write_bytes(content.replace(one, b"NAXIS   =          99999999999"))
+    Records(run).write(record("odd", "odd", "LENS", file=str(file)))
+    page = Page(aml.catalogue.write_page(run).read_text(encoding="utf-8"))
+    drawn = kind in ("cube", "nan")
+    assert ("images/odd.png" in page.links) == drawn
+    assert (run / "report" / "images" / "odd.png").exists() == drawn
+
+
+def test_one_lens_that_is_far_off_spoils_no_histogram(tmp_path):
+    values = np.append(np.random.default_rng(0).normal(size=500), -1e15)
+    path = histograms({"log_evidence": values, "same": np.ones(5)}, tmp_path / "h.png")
+    # Bars all over the panel, not one at its end.
+    panel = np.asarray(Image.open(path).convert("RGB"), dtype=int)[:, : 360 - 20]
+    blue = (panel[..., 2] > panel[..., 0] + 40).any(axis=0)
+    assert blue.sum() > 100
+
+
+def test_only_tables_that_are_there_are_linked(run):
+    (run / "table.csv").write_text("")
+    page = Page(aml.catalogue.write_page(run).read_text(encoding="utf-8"))
+    assert [link for link in page.links if "table" in link] == ["../table.csv"]
 
 
 def test_a_folder_of_no_run(tmp_path, run):

@@ -1,11 +1,15 @@
 """Populations: known hyperparameters come back, and their errors mean what they say."""
 
+import json
+
+import autofit as af
 import numpy as np
 import pytest
 from scipy import stats
 
 from autolens_ml.catalogue.population import _log_share, infer_population
-from autolens_ml.catalogue.posteriors import LensSamples
+from autolens_ml.catalogue.posteriors import LensSamples, samples_from
+from autolens_ml.catalogue.records import Records
 from autolens_ml.exceptions import DataError, OptionError
 
 BOUNDS = (0.0, 3.0)
@@ -172,3 +176,29 @@ def test_what_cannot_be_inferred(change, options, error, message):
 def test_samples_that_mean_nothing(values, weights, message):
     with pytest.raises(DataError, match=message):
         LensSamples("lens", values, weights, np.zeros(len(values)))
+
+
+@pytest.mark.parametrize(
+    ("model", "samples"),
+    [
+        (None, "weight,radius\n1.0,0.5\n"),
+        (b"[]", "weight,radius\n1.0,0.5\n"),
+        ("own", "weight,other\n1.0,0.5\n"),
+        ("own", "weight,radius\n1.0\n"),
+        ("own", "weight,radius\n"),
+        ("own", ""),
+    ],
+)
+def test_damaged_output_is_named(tmp_path, model, samples):
+    files = tmp_path / "lenses" / "a" / "files"
+    files.mkdir(parents=True)
+    known = {"name": "a", "key": "a", "status": "DONE", "reason": "", "values": {}}
+    Records(tmp_path).write(known | {"output": "lenses/a"})
+    (files / "samples.csv").write_text(samples)
+    if model == "own":
+        own = af.Collection(radius=af.UniformPrior(lower_limit=0.0, upper_limit=1.0))
+        model = json.dumps(own.dict()).encode()
+    if model is not None:
+        (files / "model.json").write_bytes(model)
+    with pytest.raises(DataError, match=r"a: output that cannot be read .*; fit it again"):
+        samples_from(tmp_path, "radius")

@@ -18,8 +18,11 @@ from pyarrow import parquet
 
 import autolens_ml as aml
 from autolens_ml.catalogue import records as records_module
+from autolens_ml.catalogue.entries import entries_from
+from autolens_ml.catalogue.measuring import Job, measure_chunk
 from autolens_ml.catalogue.records import Records
 from autolens_ml.exceptions import DataError, OptionError
+from tests.catalogue import chores
 from tests.catalogue.chores import calls, write
 
 pytestmark = pytest.mark.usefixtures("chore")
@@ -128,6 +131,56 @@ def test_a_changed_row_is_measured_again(run, out, tmp_path):
     assert folder.exists()
 
 
+def test_another_file_in_a_row_is_another_lens_to_measure(run, out, tmp_path):
+    write(tmp_path / "in", a="3", b="4")
+    table = tmp_path / "lenses.csv"
+    table.write_text("name,file\nx,in/a.fits\n")
+    run(table)
+    table.write_text("name,file\nx,in/b.fits\n")
+    assert run(table).n_measured == 1
+    assert float(rows_of(out)["x"]["value"]) == 8.0
+    # What lies elsewhere, in the same places, is the same catalogue.
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for path in (tmp_path / "in", table):
+        path.rename(moved / path.name)
+    assert run(moved / table.name).n_measured == 0
+
+
+def test_what_is_carried_may_change_without_a_measurement(run, out, tmp_path):
+    write(tmp_path / "in", a="3", b="4")
+    table = tmp_path / "lenses.csv"
+    table.write_text("file,z\nin/a.fits,0.3\nin/b.fits,0.4\n")
+    run(table)
+    table.write_text("file,z,Value,catalogue_value,Z\nin/a.fits,0.5,u,v,w\nin/b.fits,0.4,,,\n")
+    assert run(table).n_measured == 0
+    row = rows_of(out)["a"]
+    assert (row["z"], row["catalogue_Z"], row["value"]) == ("0.5", "w", "6.0")
+    assert {row["catalogue_Value"], row["catalogue_catalogue_value"]} == {"u", "v"}
+    # FITS tells no cases apart.
+    names = Table.read(out / "table.fits").colnames
+    assert len({name.lower() for name in names}) == len(names) == len(row)
+
+
+def test_a_record_is_kept_only_for_what_is_asked(run, out, tmp_path):
+    """As when a worker of an earlier call ends after the row of its lens was changed."""
+    folder = write(tmp_path / "in", a="3")
+    run(folder)
+    records = Records(out)
+    record = records.read("a") | {"asked": "another", "try": 2, "values": {"value": 99.0}}
+    records.write(record)
+    run(folder)
+    assert rows_of(out)["a"]["value"] == "6.0"
+    records.write(record | {"try": 4})  # stored while the next try, the fourth, is on its way
+    assert measure_chunk_of(folder, out, 4)["values"]["value"] == 6.0
+
+
+def measure_chunk_of(folder, out, number):
+    job = Job(chores.TASK, chores.ChoreOptions(), out)
+    (record,) = measure_chunk(job, entries_from(folder, chores.ChoreOptions), [number])
+    return record
+
+
 def test_a_cell_that_means_nothing_is_the_reason_of_its_lens(run, out, tmp_path):
     write(tmp_path / "in", a="3", b="4", c="5", d="6")
     table = tmp_path / "lenses.csv"
@@ -169,9 +222,10 @@ def test_an_unknown_task_and_a_run_of_another_task(run, out, tmp_path):
     (out / "run.json").write_text(json.dumps(about | {"task": "fit"}))
     with pytest.raises(OptionError, match="holds a run with task fit, not chore"):
         run(folder)
-    (out / "run.json").write_text('{"task": "ch')
-    with pytest.raises(OptionError, match=r"run\.json: is damaged"):
-        run(folder)
+    for damaged in ('{"task": "ch', "[1]"):
+        (out / "run.json").write_text(damaged)
+        with pytest.raises(OptionError, match=r"run\.json: is damaged; remove it and out/records"):
+            run(folder)
     (out / "run.json").unlink()
     with pytest.raises(OptionError, match=r"has records but no run\.json"):
         run(folder)
@@ -202,10 +256,11 @@ def test_half_written_and_foreign_records_are_done_again(run, out, tmp_path):
     records.path_of("d").write_bytes(whole)
     left = records.path_of("a").with_name("a.json.123.tmp")
     left.write_bytes(b"{")
+    (out / "table.csv.123.tmp").write_bytes(b"name")
     assert list(Records(out)) == []
     assert run(folder).n_measured == 4
     assert [float(row["value"]) for row in rows_of(out).values()] == [2.0, 4.0, 6.0, 8.0]
-    assert not left.exists()
+    assert not list(out.rglob("*.tmp"))
 
 
 def test_what_a_killed_worker_left_half_written_is_cleared(run, out, tmp_path):
@@ -229,6 +284,16 @@ def test_a_lens_that_was_begun_three_times_is_given_up_once(run, out, tmp_path):
     assert (calls(out, "a"), calls(out, "b")) == (0, 1)
     run(folder)
     assert (rows_of(out)["a"]["status"], calls(out, "a"), calls(out, "b")) == ("DONE", 1, 1)
+    assert not list(out.rglob("*.begun"))
+
+
+def test_who_can_say_why_a_lens_ended_is_not_dead(run, out, tmp_path):
+    folder = write(tmp_path / "in", a="fill")
+    for _ in range(4):
+        with pytest.raises(OptionError, match="no space left"):
+            run(folder)
+    write(folder, a="3")
+    assert run(folder).statuses == {"DONE": 1}
     assert not list(out.rglob("*.begun"))
 
 

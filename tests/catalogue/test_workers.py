@@ -96,6 +96,30 @@ def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):
     assert run(tmp_path, workers=0).statuses == {"DONE": 1}
 
 
+def test_workers_of_another_environment_and_errors_without_words(tmp_path, monkeypatch):
+    write(tmp_path / "in", a="1")
+
+    def missing(*given):
+        raise ModuleNotFoundError("No module named 'autolens_ml'")
+
+    cluster = threads()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(workers_module, "measure_chunk", missing)
+            message = r"cannot take up the task \(No module named 'autolens_ml'\); install this"
+            with pytest.raises(OptionError, match=message):
+                run(tmp_path, scheduler=cluster.scheduler_address)
+    finally:
+        cluster.close()
+
+    def slow(**options):
+        raise TimeoutError
+
+    monkeypatch.setattr("distributed.LocalCluster", slow)
+    with pytest.raises(OptionError, match=r"no local workers \(TimeoutError\); in a script"):
+        run(tmp_path, workers=1)
+
+
 def test_slurm_is_asked_for_jobs_with_the_variables_of_workers(tmp_path, monkeypatch):
     asked = {}
 
