@@ -29,7 +29,7 @@ def run(
     catalogue: Annotated[
         Path, typer.Argument(help="CSV with a column file, or a folder of FITS files.")
     ],
-    task: Annotated[str, typer.Option(help="fit, find, predict or shear.")] = "fit",
+    task: Annotated[str, typer.Option(help="fit, find, morphology, predict or shear.")] = "fit",
     out: Annotated[
         Path, typer.Option(help="Folder of the results; a call that was cut off goes on.")
     ] = Path("catalogue"),

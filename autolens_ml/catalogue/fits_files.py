@@ -22,7 +22,7 @@ from autolens_ml.exceptions import DataError
 
 __all__ = ["refuse_damaged", "whole_files"]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_OTHERS = (".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _BLOCK, _CARD = 2880, 80
 # Of the standard (Pence et al. 2010, A&A 524, A42): axes, and bits of a value.
 _MOST_AXES, _BITS = 999, (8, 16, 32, 64, -32, -64)
@@ -39,29 +39,27 @@ def whole_files(paths: Iterable[Path | None]) -> Iterator[None]:
     Parameters
     ----------
     paths
-        The files; one that is not there, or is a picture, is left to whoever reads it.
+        The files; one that is not there, or is a picture or an array of numpy, is left to whoever
+        reads it.
 
     Raises
     ------
     DataError
         When one is damaged.
     """
-    present = [
-        path
-        for path in paths
-        if path is not None and path.is_file() and path.suffix.lower() not in _PICTURES
-    ]
-    for path in present:
-        refuse_damaged(path)
+    given = [path for path in paths if path is not None]
+    for path in given:
+        if path.is_file() and path.suffix.lower() not in _OTHERS:
+            refuse_damaged(path)
     try:
         yield
     except (VerifyError, AttributeError, IndexError, KeyError, MemoryError) as error:
         # What readers meet in headers whose optional cards are damaged.
-        names = ", ".join(plain_text(path) for path in present)
+        names = ", ".join(plain_text(path) for path in given)
         reason = (str(error).splitlines() or [""])[0]
         raise DataError(
             f"{names}: not readable ({type(error).__name__}: {plain_text(reason)}); give a whole "
-            "FITS file"
+            "file"
         ) from error
 
 

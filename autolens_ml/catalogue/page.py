@@ -40,11 +40,16 @@ _HEIGHT, _LARGEST = 220, 2048
 _TABLES = {"table.csv": "CSV", "table.fits": "FITS", "table.parquet": "Parquet"}
 _ERRORS = ("_error_minus", "_error_plus")
 # Numbers beside the parameters, in this order, where a task has them.
-_NUMBERS = ("probability", "g1", "g2", "error", "log_evidence", "ess", "pareto_k")
+_NUMBERS = (
+    *("probability", "no_sub", "cdm", "vortex"),
+    *("g1", "g2", "error", "log_evidence", "ess", "pareto_k"),
+)
 _LOOKS = {
     "CONVERGED": "good",
     "DONE": "good",
     "LENS": "good",
+    "SUBHALOES": "good",
+    "VORTEX": "good",
     "MARGINAL": "doubtful",
     "UNCORRECTED": "doubtful",
     "FAILED": "bad",

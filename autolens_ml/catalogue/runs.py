@@ -97,7 +97,7 @@ def run(
     progress: Progress = lambda line: None,
     **options: Any,
 ) -> RunReport:
-    """Fit, find or measure every lens of a catalogue, on as many processes as there are.
+    """Fit, find, classify or measure every lens of a catalogue, on as many processes as there are.
 
     Each lens ends with a result or with the reason why it has none, in a small file of its own
     that is renamed into place; the table is made of these. The same call again measures what is
@@ -113,7 +113,7 @@ def run(
         and columns of options that differ from lens to lens (``psf``, ``noise_map``, ``band``,
         ``hdu``, ``pixel_scale``, ``mask_radius``, ...); or a folder of FITS files.
     task
-        ``"fit"``, ``"find"``, ``"predict"`` or ``"shear"``.
+        ``"fit"``, ``"find"``, ``"morphology"``, ``"predict"`` or ``"shear"``.
     output
         The folder of the results: ``table.csv``, ``table.parquet``, ``table.fits``, PyAutoLens's
         own output below ``lenses``, and ``records``.

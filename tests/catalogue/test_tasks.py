@@ -1,4 +1,4 @@
-"""The tasks themselves: fits with PyAutoLens's output, finding, predicting; damaged files."""
+"""The tasks themselves: fits with PyAutoLens's output, finding, classes; damaged files."""
 
 import json
 import os
@@ -17,17 +17,20 @@ from typer.testing import CliRunner
 
 import autolens_ml as aml
 from autolens_ml.applications.fit.run import SEARCHES
+from autolens_ml.applications.morphology.look import classify
 from autolens_ml.catalogue.entries import Entry
 from autolens_ml.catalogue.fits_files import refuse_damaged, whole_files
 from autolens_ml.catalogue.records import Records
 from autolens_ml.catalogue.tasks.find import FindOptions, looked_at
 from autolens_ml.catalogue.tasks.fit import FitOptions, fitted, seed_of
+from autolens_ml.catalogue.tasks.morphology import MorphologyOptions, classified
 from autolens_ml.catalogue.workers import ENVIRONMENT
 from autolens_ml.cli import app
 from autolens_ml.exceptions import AutolensMLError, DataError, ModelError, NetworkError, OptionError
 from tests.catalogue.lenses import MASK_RADIUS, MODEL, simulate, write
 from tests.catalogue.test_entries import fuzzed
 from tests.finders import untrained_finder
+from tests.morphologies import observed, small_systems, stored_classifier
 
 ROOT = Path(__file__).parents[2]
 RADIUS = "galaxies.lens.mass.einstein_radius"
@@ -227,6 +230,78 @@ def test_candidates_are_looked_at_and_altered_weights_are_refused(tmp_path):
         aml.catalogue.run(table, "find", tmp_path / "other", workers=0, network=str(card.path))
 
 
+def observed_lenses(folder, n=3):
+    """FITS files of lenses with all that a network for morphology takes, and arrays of others."""
+    population, systems = small_systems()
+    images, noise = observed(systems)
+    (kernel,) = population.setting.instrument.psf_kernels_from(np.array([0.2]))
+    header = fits.Header({"PIXSCALE": 0.2})
+    folder.mkdir()
+    for i in range(n):
+        arrays = {"DATA": images[i], "NOISE": noise[i], "PSF": kernel}
+        units = [fits.ImageHDU(array, header, name=name) for name, array in arrays.items()]
+        fits.HDUList([fits.PrimaryHDU(), *units]).writeto(folder / f"{i}.fits")
+    np.save(folder / "array.npy", 5.0 * images[n])
+    return folder
+
+
+def test_lenses_are_classified_and_damaged_files_are_refused_in_words(tmp_path):
+    card = stored_classifier(tmp_path / "network")
+    folder = observed_lenses(tmp_path / "in")
+    (folder / "cut.fits").write_bytes((folder / "0.fits").read_bytes()[:6000])
+    (folder / "bad.npy").write_bytes(b"nothing")
+    (folder / "folder.fits").mkdir()
+    with fits.open(folder / "1.fits") as units:
+        units[:3].writeto(folder / "nopsf.fits")
+    names = ("0.fits", "1.fits", "2.fits", "array.npy", "cut.fits", "bad.npy", "nopsf.fits")
+    table = tmp_path / "lenses.csv"
+    lines = [f"in/{name},," for name in (*names, "gone.fits", "folder.fits")]
+    table.write_text("\n".join(["file,pixel_scale,name", *lines, "in/0.fits,0.15,again"]))
+    out = tmp_path / "out"
+    asked = ["catalogue", "run", str(table), "--task", "morphology", "--workers", "0", "--json"]
+    asked += ["--out", str(out), "--set", f"network={card.path}"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+
+    rows = {row["name"]: row for row in aml.catalogue.read_table(out)}
+    assert json.loads(done.stdout)["n_errors"] == 6
+    for name, file in (("0", "0.fits"), ("1", "1.fits"), ("2", "2.fits"), ("array.npy",) * 2):
+        (own,) = classify([folder / file], network=card.path).rows
+        found = {kind: rows[name][kind] for kind in own.values}
+        assert found == pytest.approx(own.values, abs=1e-6)
+        assert sum(found.values()) == pytest.approx(1.0)
+        verdict = {"no_sub": "NO SUBSTRUCTURE", "cdm": "SUBHALOES", "vortex": "VORTEX"}
+        assert rows[name]["status"] == verdict[own.verdict]
+        assert bool(rows[name]["flags"]) == (max(found.values()) <= 0.5)
+        assert rows[name]["network"] == card.name
+    reasons = {name: row["reason"] for name, row in rows.items()}
+    assert "bytes, which are not there; give a whole copy" in reasons["cut"]
+    assert "not an array" in reasons["bad.npy"]
+    assert "no PSF among its images" in reasons["nopsf"]
+    assert reasons["gone"].endswith("gone.fits: no such file")
+    assert reasons["folder"].endswith("folder.fits: no such file")
+    assert 'pixels of 0.15", and the network takes 0.2"' in reasons["again"]
+    text = aml.catalogue.write_page(out).read_text(encoding="utf-8")
+    assert all(f'title="{name}"' in text for name in ("no_sub", "cdm", "vortex"))
+
+
+def test_networks_for_morphology_that_cannot_be_used_stop_a_run(tmp_path):
+    folder = observed_lenses(tmp_path / "in", 1)
+    out = tmp_path / "out"
+    finder = untrained_finder(tmp_path / "finder", ("J",))
+    for network in ("gone", str(finder.path)):
+        with pytest.raises(NetworkError):
+            aml.catalogue.run(folder, "morphology", out, workers=0, network=network)
+    card = stored_classifier(tmp_path / "network")
+    weights = next(card.path.parent.glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(NetworkError):
+        aml.catalogue.run(folder, "morphology", out, workers=0, network=str(card.path))
+    assert not out.exists()
+
+
 def aml_find(file, network, table):
     from autolens_ml.applications.finder import find
 
@@ -243,6 +318,10 @@ def test_options_of_candidates():
         FindOptions(pixel_scale=0.0)
     with pytest.raises(DataError, match="no file to fit; give it in a column file"):
         fitted(Entry("x", "x", {"J": Path("x.fits")}), FitOptions(), Path())
+    with pytest.raises(DataError, match="no image; give it in a column file"):
+        classified(Entry("x", "x", {"J": Path("x.fits")}), MorphologyOptions(), Path())
+    with pytest.raises(OptionError, match="pixel scale of nan"):
+        MorphologyOptions(pixel_scale=float("nan"))
 
 
 def test_whole_files_pass(lenses, tmp_path):

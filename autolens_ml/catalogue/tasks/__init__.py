@@ -17,6 +17,7 @@ __all__ = ["TASKS", "Outcome", "Task", "task_from"]
 TASKS = {
     "find": "autolens_ml.catalogue.tasks.find",
     "fit": "autolens_ml.catalogue.tasks.fit",
+    "morphology": "autolens_ml.catalogue.tasks.morphology",
     "predict": "autolens_ml.catalogue.tasks.predict",
     "shear": "autolens_ml.catalogue.tasks.shear",
 }
