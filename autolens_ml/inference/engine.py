@@ -25,7 +25,7 @@ from autolens_ml.inference.importance import (
     pareto_k,
 )
 from autolens_ml.inference.learning import clipped, learned_from, proposal_from_modes
-from autolens_ml.inference.polish import mode_at, polished
+from autolens_ml.inference.polish import at_scale, mode_at, polished
 from autolens_ml.inference.state import Settings, Stage, State, Summary
 from autolens_ml.inference.symmetry import Proposal, confirmed_relabellings
 from autolens_ml.inference.target import Target
@@ -272,7 +272,12 @@ class Engine:
 
     def _curvature(self, state: State, rng: np.random.Generator) -> None:
         z, log_posterior = state.pending.pop(0)
-        state.modes.append(mode_at(self.target, z, log_posterior))
+        mode = mode_at(self.target, z, log_posterior)
+        best = state.modes[0].log_posterior if state.modes else log_posterior
+        matters = log_posterior > best - _WORTH_KEEPING
+        if self.target.has_gradient and matters:
+            mode = at_scale(self.target, mode)
+        state.modes.append(mode)
         if state.pending:
             return
         state.mixture = proposal_from_modes(state.modes)

@@ -28,7 +28,7 @@ _WIDE_SHARE = 0.15  # every component made wide and heavy-tailed
 _BLOCK_SHARE = 0.1  # one block of parameters from the prior, the rest as in the whole
 _WHOLE_DOF = 30.0
 # What a curved density may take of the draws: the rest stays, to bound the weights.
-_CURVED_SHARES = (0.3, 0.6)
+_CURVED_SHARES = (0.25, 0.5)
 # Effective samples per dimension below which curvature is noise.
 _CURVED_ESS = 8.0
 _WIDE_DOF = 4.0

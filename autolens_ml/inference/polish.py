@@ -16,6 +16,13 @@ _WALL = 0.1
 _LINE_SEARCH_FAILED = 2
 _KICK = 0.05
 _MAX_KICKS = 2
+# A direction is as long as a drop of four sigma in log posterior says: a spike is lower than that.
+_DROP = 8.0
+_LENGTHS = 12
+_RESOLUTION = 1.8
+_PASSES = 3
+# How far curvatures in units of those lengths are believed.
+_LEAST_CURVATURE, _MOST_CURVATURE = 0.03, 30.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,52 @@ def mode_at(target: Target, z: np.ndarray, log_posterior: float) -> Mode:
     values, vectors = np.linalg.eigh(hessian)
     # The prior alone has curvature one; kinks and saddles must not make a start wider than it.
     return Mode(z, log_posterior, (vectors / np.maximum(values, 1.0)) @ vectors.T)
+
+
+def at_scale(target: Target, mode: Mode) -> Mode:
+    """The same mode with the curvature that the posterior has on its own scale.
+
+    A cuspy profile centred on a sub-pixel is a spike, and the curvature at its tip says nothing of
+    the posterior below. Here every principal direction is first given the length at which the
+    posterior has dropped, and curvatures are those of gradients at such distances. Needs an exact
+    gradient.
+    """
+    values, vectors = np.linalg.eigh(mode.covariance)
+    steps = vectors * [
+        _length(target, mode, vector, np.sqrt(value))
+        for value, vector in zip(values, vectors.T, strict=True)
+    ]
+    for _ in range(_PASSES):
+        rows = []
+        for step in steps.T:
+            up = target.log_posterior_and_gradient(mode.z + step)[1]
+            down = target.log_posterior_and_gradient(mode.z - step)[1]
+            rows.append(0.5 * (down - up) @ steps)
+        curvatures, rotation = np.linalg.eigh(0.5 * (np.array(rows) + np.array(rows).T))
+        believed = np.clip(curvatures, _LEAST_CURVATURE, _MOST_CURVATURE)
+        steps, lengths, _ = np.linalg.svd(steps @ rotation / np.sqrt(believed))
+        steps = steps * np.minimum(lengths, 1.0)  # no wider than the prior
+    return Mode(mode.z, mode.log_posterior, steps @ steps.T)
+
+
+def _length(target: Target, mode: Mode, direction: np.ndarray, guess: float) -> float:
+    """One sigma along a direction, as the distance of a drop of `_DROP` on both sides says."""
+    sigmas = np.sqrt(2.0 * _DROP)
+    reached = []
+    for side in (direction, -direction):
+        inside, outside, x = 0.0, np.inf, guess * sigmas
+        for _ in range(_LENGTHS):
+            drop = mode.log_posterior - target.log_posterior((mode.z + x * side)[None])[0]
+            inside, outside = (x, outside) if drop < _DROP else (inside, x)
+            if outside < _RESOLUTION * inside or x > sigmas:  # the prior alone drops by then
+                break
+            if inside == 0.0:
+                x = outside / 3.0
+            else:
+                x = 3.0 * inside if np.isinf(outside) else np.sqrt(inside * outside)
+        inner = inside if inside > 0.0 else outside / 3.0
+        reached.append(np.sqrt(inner * min(outside, 3.0 * inner)))
+    return float(min(np.sqrt(reached[0] * reached[1]) / sigmas, 1.0))
 
 
 def _by_lbfgs(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autolens_ml.inference.polish import Mode, mode_at, polished
+from autolens_ml.inference.polish import Mode, at_scale, mode_at, polished
 from autolens_ml.inference.target import Target
 from tests.inference import problems
 
@@ -194,3 +194,36 @@ def test_curvature_is_never_wider_than_the_prior():
     target = Target(Plain(2), lambda x: value_and_gradient(x)[0], value_and_gradient)
     mode = mode_at(target, np.zeros(2), 0.0)
     np.testing.assert_allclose(mode.covariance, np.diag([1.0, 1.0 / 101.0]), atol=1e-6)
+
+
+def spiked(height=4.0, width=2e-4, dim=5):
+    """A Gaussian with a needle on its top, as a cuspy profile on a sub-pixel makes: the covariance
+    below it, and the target."""
+    rng = np.random.default_rng(3)
+    root = 0.05 * (0.5 * np.tril(rng.normal(size=(dim, dim))) + 2.0 * np.eye(dim))
+    covariance = root @ root.T
+    precision = np.linalg.inv(covariance) - np.eye(dim)  # the prior does the rest
+
+    def value_and_gradient(x):
+        needle = height * np.exp(-0.5 * x @ x / width**2)
+        return -0.5 * x @ precision @ x + needle, -precision @ x - needle * x / width**2
+
+    return Target(Plain(dim), lambda x: value_and_gradient(x)[0], value_and_gradient), covariance
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-4, 100.0])
+def test_the_curvature_at_the_scale_of_the_posterior(factor):
+    """Whatever the tip says, a needle is looked past; 30 per cent is what a start needs."""
+    target, covariance = spiked()
+    top = float(target.log_posterior(np.zeros((1, 5)))[0])
+    mode = at_scale(target, Mode(np.zeros(5), top, np.minimum(factor, 1.0) * np.eye(5) * 0.01))
+    ratios = np.linalg.eigvals(np.linalg.solve(covariance, mode.covariance)).real
+    assert np.all((ratios > 0.6) & (ratios < 1.5))
+    assert target.n_likelihood < 60 * 5 and target.n_gradient == 3 * 2 * 5
+    assert np.linalg.eigvalsh(mode.covariance).max() <= 1.0 + 1e-12
+
+
+def test_no_wider_than_the_prior():
+    flat = Target(Plain(3), lambda x: 0.0, lambda x: (0.0, np.zeros(3)))
+    mode = at_scale(flat, Mode(np.zeros(3), 0.0, 1e-4 * np.eye(3)))
+    np.testing.assert_allclose(mode.covariance, np.eye(3), atol=0.2)
