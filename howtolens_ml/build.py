@@ -24,7 +24,9 @@ FOLDER = Path(__file__).parent
 SCRIPTS, NOTEBOOKS = FOLDER / "scripts", FOLDER / "notebooks"
 # What is printed by libraries on their way is not for readers.
 _STREAMS_KEPT = ("stdout",)
-_LOGGED = re.compile(r"\d{4}-\d{2}-\d{2} [\d:,]+ - .+ - [A-Z]+ - ")
+_LOGGED = re.compile(
+    r"\d{4}-\d{2}-\d{2} [\d:,]+ - .+ - [A-Z]+ - .*\n?|Time to compute latent variables: .*\n?"
+)
 _TIMEOUT = 3600
 
 
@@ -96,22 +98,25 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         for output in cell.outputs:
             if output.output_type != "stream":
                 outputs.append(output)
-            elif output.name in _STREAMS_KEPT and (text := _as_shown(output.text)):
+            elif output.name in _STREAMS_KEPT:
+                # Joined as they came: a line may be in several pieces.
                 if outputs and outputs[-1].output_type == "stream":
-                    outputs[-1].text += text
+                    outputs[-1].text += output.text
                 else:
-                    outputs.append(nbformat.v4.new_output("stream", name="stdout", text=text))
-        cell.outputs = outputs
+                    outputs.append(
+                        nbformat.v4.new_output("stream", name="stdout", text=output.text)
+                    )
+        for output in outputs:
+            if output.output_type == "stream":
+                output.text = _as_shown(output.text)
+        cell.outputs = [o for o in outputs if o.output_type != "stream" or o.text]
     return notebook
 
 
 def _as_shown(text: str) -> str:
-    """Text as a terminal shows it, where a line is written over, and without lines of logs."""
-    shown = []
-    for line in text.removesuffix("\n").split("\n"):
-        last = line.rstrip("\r").rsplit("\r", 1)[-1]
-        if not _LOGGED.match(last):
-            shown.append(last)
+    """Text as a terminal shows it, where a line is written over, and without what is logged."""
+    lines = _LOGGED.sub("", text).split("\n")
+    shown = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines]
     # A log that is taken out leaves the blank line that ended it.
     return "\n".join(shown).strip("\n") + "\n" if any(shown) else ""
 
