@@ -81,6 +81,13 @@ def _cards() -> None:
                 f"By `{next(iter(card.metrics.values()))['command']}`.\n\n"
                 f"| | value | 95 % interval | examples |\n|---|---:|---:|---:|\n{rows}"
             )
+        figures = sorted((FOLDER / "cards" / card.name).glob("*.png"))
+        if figures:
+            shown = "\n\n".join(
+                f"![{path.stem.replace('_', ' ')}](../../cards/{card.name}/{path.name})"
+                for path in figures
+            )
+            lines.append(f"## Figures\n\n{shown}")
         (folder / f"{card.name}.md").write_text("\n\n".join(lines) + "\n")
 
 
