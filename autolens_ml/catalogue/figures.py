@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from autolens_ml.catalogue.population import PopulationPosterior
@@ -145,6 +146,8 @@ def _panels(n: int) -> tuple[plt.Figure, list[plt.Axes]]:
     flat = list(axes.ravel())
     for axis in flat[n:]:
         axis.set_visible(False)
+    for axis in flat[:n]:
+        axis.xaxis.set_major_locator(MaxNLocator(4))  # more numbers overlap
     return fig, flat[:n]
 
 
