@@ -93,4 +93,6 @@ def _cards() -> None:
 
 _copied(ROOT / "howtolens_ml" / "notebooks", "*.ipynb", "tutorials")
 _copied(ROOT / "benchmarks" / "results", "*.md", "benchmarks")
+for _figures in (ROOT / "benchmarks" / "results").glob("*/*.png"):
+    _copied(_figures.parent, _figures.name, f"benchmarks/{_figures.parent.name}")
 _cards()

@@ -129,7 +129,7 @@ def detection_limit_plot(
     Path
         The file.
     """
-    fig = Figure(figsize=(7.2, 4.8), layout="constrained")
+    fig = Figure(figsize=(7.2, 6.0), layout="constrained")
     ax = fig.subplots()
     for color, (name, curve) in zip(_COLORS, curves.items(), strict=False):
         limit = limits[name]
@@ -143,7 +143,7 @@ def detection_limit_plot(
     ax.set_xlabel("log$_{10}$ mass of the vortex [M$_\\odot$]", fontsize=11)
     ax.set_ylabel("Detected at 1 % false positives", fontsize=11)
     ax.grid(color="0.93")
-    ax.legend(fontsize=8, loc="lower right")
+    fig.legend(fontsize=8, loc="outside lower center", ncols=2)  # curves are all over the axes
     shift = np.log10(halo_mass) - 2.0
     above = ax.secondary_xaxis(
         "top", functions=(lambda x: 10.0 ** (x - shift), lambda x: np.log10(x) + shift)
