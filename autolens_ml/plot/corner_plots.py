@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autolens_ml.inference.amortised import LensPosterior
 
 MAX_PARAMETERS = 8
+_FONT_SIZE = 10.0
 _COLORS = ("#1f4e79", "#d68910", "#2e8b57", "#7d3c98", "#c0392b")
 # One and two sigma of a two-dimensional Gaussian.
 _LEVELS = (0.393, 0.865)
@@ -93,28 +94,30 @@ def corner(
     ]
     fig: plt.Figure | None = None
     for color, (values, weights) in zip(_COLORS, marginals, strict=False):
-        fig = corner_py.corner(
-            values,
-            fig=fig,
-            weights=weights / weights.sum(),
-            labels=[label_from(name) for name in shown],
-            range=limits,
-            bins=_n_bins(values, weights, limits),
-            smooth=1.0,
-            smooth1d=1.0,
-            plot_datapoints=False,
-            plot_density=False,
-            fill_contours=len(marginals) == 1,
-            no_fill_contours=len(marginals) > 1,
-            levels=_LEVELS,
-            color=color,
-            truths=[true_values.get(name) for name in shown],
-            truth_color=_TRUTH,
-            label_kwargs={"fontsize": 11},
-            max_n_ticks=3,
-            labelpad=0.08,
-            use_math_text=True,
-        )
+        # A fit leaves autofit's large fonts behind, whose ticks lie over the labels.
+        with plt.rc_context({"font.size": _FONT_SIZE}):
+            fig = corner_py.corner(
+                values,
+                fig=fig,
+                weights=weights / weights.sum(),
+                labels=[label_from(name) for name in shown],
+                range=limits,
+                bins=_n_bins(values, weights, limits),
+                smooth=1.0,
+                smooth1d=1.0,
+                plot_datapoints=False,
+                plot_density=False,
+                fill_contours=len(marginals) == 1,
+                no_fill_contours=len(marginals) > 1,
+                levels=_LEVELS,
+                color=color,
+                truths=[true_values.get(name) for name in shown],
+                truth_color=_TRUTH,
+                label_kwargs={"fontsize": 11},
+                max_n_ticks=3,
+                labelpad=0.08,
+                use_math_text=True,
+            )
     if len(marginals) > 1:
         _level(fig, len(shown))
         handles = [

@@ -316,15 +316,16 @@ class CorrectedSearch(NonLinearSearch):
         self.say(f"{text} ({state.n_likelihood} likelihoods, {state.n_gradient} gradients so far)")
 
     def _warn_failed(self, info: dict) -> None:
-        warnings.warn(
+        text = (
             f"{self.public_name} FAILED: effective sample size {info['ess']:.0f}, Pareto k-hat "
             f"{info['pareto_k']:.2f} after {info['n_likelihood']} likelihoods. Its posterior and "
             "evidence are not to be used: raise max_likelihood_calls "
             f"(now {self.max_likelihood_calls}), use af.Nautilus (or fallback=af.Nautilus(...)), "
-            "or check the priors of parameters the data do not constrain.",
-            RuntimeWarning,
-            stacklevel=2,
+            "or check the priors of parameters the data do not constrain."
         )
+        # Some of PyAutoLens's modules silence all warnings of a process: the log is not.
+        self.logger.warning(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def entropy_of(ctx: FitContext) -> int:

@@ -110,6 +110,19 @@ def test_several_posteriors_are_drawn_where_all_can_be_seen(model, tmp_path, fig
     assert heights == [1.0, 1.0, 1.0]
 
 
+def test_letters_are_the_same_after_a_fit(model, tmp_path, figures):
+    """autofit leaves large ones behind."""
+    with plt.rc_context({"font.size": 30.0}):
+        corner(samples_of(model), tmp_path / "corner.png")
+    (figure,) = figures
+    sizes = {
+        label.get_size()
+        for ax in figure.axes
+        for label in (*ax.get_xticklabels(), *ax.get_yticklabels())
+    }
+    assert sizes and max(sizes) <= 11.0
+
+
 def test_what_cannot_be_drawn_is_said(model, tmp_path):
     samples = samples_of(model)
     with pytest.raises(OptionError, match=r"other\.thing not among those of b"):

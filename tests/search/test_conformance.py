@@ -420,6 +420,15 @@ def test_failure_is_loud(kind, output):
 
 
 @pytest.mark.filterwarnings("ignore:aml.[A-Z]* FAILED")
+def test_failure_is_logged_where_warnings_are_silenced(kind, output, caplog):
+    """Some of PyAutoLens's modules silence all warnings of a process."""
+    search = kind.cls(name="failed", **kind.hopeless)
+    with caplog.at_level("WARNING"):
+        search.fit(model=targets.model(), analysis=targets.Gaussian())
+    assert any("FAILED" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.filterwarnings("ignore:aml.[A-Z]* FAILED")
 def test_fallback_runs_when_the_result_failed(kind, output):
     fallback = af.DynestyStatic(name="fallback", nlive=30, seed=1)
     search = kind.cls(name="failed", fallback=fallback, **kind.hopeless)
