@@ -16,6 +16,7 @@ from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.applications.morphology.look import Looked
 from autolens_ml.applications.morphology.observed import ObservedLens, lens_from
 from autolens_ml.exceptions import AutolensMLError, DataError
+from autolens_ml.inference.importance import Status
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.profiles.mass import VortexLine
 from autolens_ml.simulate.instrument import Instrument
@@ -79,6 +80,8 @@ class VortexEvidence:
             return "no evidence: a fit was not finished"
         words = "a vortex" if difference > DECISIVE else "no vortex is needed"
         statuses = sorted({report.status or "" for report in (self.smooth, self.vortex)})
+        if Status.FAILED in statuses:
+            words = "not to be relied on, raise max_likelihood_calls or fit by af.Nautilus"
         return (
             f"ln evidence with a vortex minus without: {difference:+.1f} +- "
             f"{self.log_bayes_factor_error:.1f}: {words} ({', '.join(statuses)})"

@@ -58,6 +58,13 @@ def test_verdicts(difference, words):
     assert "not finished" in VortexEvidence("a", fitted(None), fitted(1.0)).verdict
 
 
+def test_a_failed_fit_is_no_evidence_for_anything():
+    failed = fitted(-50.0)
+    failed.status = "FAILED"
+    verdict = VortexEvidence("a", fitted(-100.0), failed).verdict
+    assert "not to be relied on" in verdict and "a vortex" not in verdict.split(": ")[1]
+
+
 def test_every_flagged_lens_is_fitted_twice(tmp_path, monkeypatch):
     card = stored_classifier(tmp_path)
     _, systems = small_systems()
