@@ -62,7 +62,7 @@ def test_a_failed_fit_is_no_evidence_for_anything():
     failed = fitted(-50.0)
     failed.status = "FAILED"
     verdict = VortexEvidence("a", fitted(-100.0), failed).verdict
-    assert "not to be relied on" in verdict and "a vortex" not in verdict.split(": ")[1]
+    assert "not to be relied on" in verdict and "a vortex" not in verdict.rsplit(": ", 1)[1]
 
 
 def test_every_flagged_lens_is_fitted_twice(tmp_path, monkeypatch):
