@@ -69,7 +69,7 @@ class Prediction:
 
 def predict_files(
     files: Sequence[Path],
-    network: str | Path,
+    network: str | Path | LensNetwork,
     *,
     pixel_scale: float | None = None,
     noise: float | None = None,
@@ -87,7 +87,7 @@ def predict_files(
         ``noise_map.fits`` and ``psf.fits``. A FITS file with image, noise map and PSF is taken as
         it is; of an image alone, ``noise`` and ``psf_fwhm`` say the rest.
     network
-        A network by name, or the path of its card.
+        A network by name, the path of its card, or one that is loaded.
     pixel_scale
         arcsec per pixel; by default the file's own, and the network's for pictures.
     noise
@@ -119,7 +119,7 @@ def predict_files(
         if number is not None and not 0.0 < number < math.inf:
             raise OptionError(f"{what} of {number:g}: give a finite number above 0")
     found = _files_of(files)
-    net = load_network(network)
+    net = network if isinstance(network, LensNetwork) else load_network(network)
     options = (pixel_scale, noise, psf_fwhm, flip_rows)
     predictions: list[Prediction] = []
     for first in range(0, len(found), _BATCH):

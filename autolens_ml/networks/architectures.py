@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolens_ml.exceptions import NetworkError, OptionError
-from autolens_ml.networks.checkpoint import Card, load_state
+from autolens_ml.networks.checkpoint import Card, find_card, load_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,3 +63,20 @@ def stored_network(card: Card) -> nn.Module:
             "autolens_ml or train the network again"
         ) from error
     return network.eval()
+
+
+def kept_network(card: Card) -> nn.Module:
+    """As `stored_network`, but loaded once in a process for as long as its weights are the same.
+
+    Raises
+    ------
+    NetworkError
+        As of `stored_network`.
+    """
+    return _kept_network(card.path, card.sha256)
+
+
+@lru_cache(maxsize=4)
+def _kept_network(path: Path, sha256: str) -> nn.Module:
+    # Another checksum is another network: one that was trained again under its old name.
+    return stored_network(find_card(path))

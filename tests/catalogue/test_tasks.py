@@ -27,10 +27,16 @@ from autolens_ml.catalogue.tasks.morphology import MorphologyOptions, classified
 from autolens_ml.catalogue.workers import ENVIRONMENT
 from autolens_ml.cli import app
 from autolens_ml.exceptions import AutolensMLError, DataError, ModelError, NetworkError, OptionError
-from tests.catalogue.lenses import MASK_RADIUS, MODEL, simulate, write
+from autolens_ml.networks import architectures
+from autolens_ml.networks.checkpoint import find_card, load_state
+from autolens_ml.networks.shear import StampRegressor
+from autolens_ml.simulate.instrument import Instrument
+from tests.applications.shear.conftest import store
+from tests.catalogue.lenses import MASK_RADIUS, MODEL, PIXEL_SCALE, SHAPE, model, simulate, write
 from tests.catalogue.test_entries import fuzzed
 from tests.finders import untrained_finder
 from tests.morphologies import observed, small_systems, stored_classifier
+from tests.stored_networks import unsure
 
 ROOT = Path(__file__).parents[2]
 RADIUS = "galaxies.lens.mass.einstein_radius"
@@ -300,6 +306,95 @@ def test_networks_for_morphology_that_cannot_be_used_stop_a_run(tmp_path):
     with pytest.raises(NetworkError):
         aml.catalogue.run(folder, "morphology", out, workers=0, network=str(card.path))
     assert not out.exists()
+
+
+def test_folders_of_images_noise_maps_and_psfs_are_classified(tmp_path):
+    card = stored_classifier(tmp_path / "network")
+    files = observed_lenses(tmp_path / "files", 2)
+    for i in range(2):
+        (tmp_path / "in" / f"{i}").mkdir(parents=True)
+        with fits.open(files / f"{i}.fits") as units:
+            for name, file in (("DATA", "data"), ("NOISE", "noise_map"), ("PSF", "psf")):
+                array, header = units[name].data, fits.Header({"PIXSCALE": 0.2})
+                fits.writeto(tmp_path / "in" / f"{i}" / f"{file}.fits", array, header)
+    (tmp_path / "in" / "1" / "noise_map.fits").unlink()
+    out = tmp_path / "out"
+    aml.catalogue.run(tmp_path / "in", "morphology", out, workers=0, network=str(card.path))
+    rows = {row["name"]: row for row in aml.catalogue.read_table(out)}
+    (own,) = classify([files / "0.fits"], network=card.path).rows
+    assert {k: rows["0"][k] for k in own.values} == pytest.approx(own.values, abs=1e-6)
+    assert "no noise map" in rows["1"]["reason"]
+    entry = Entry("x", "x", {"": files / "array.npy"})
+    with pytest.raises(DataError, match=r"array\.npy: a PSF or noise map of its own needs a FITS"):
+        classified(entry, MorphologyOptions(str(card.path), psf=files / "0.fits"), Path())
+
+
+CAMERA = Instrument(
+    name="camera",
+    shape=SHAPE,
+    pixel_scale=PIXEL_SCALE,
+    psf_fwhm=(0.3, 0.5),
+    exposure_time=(50.0, 200.0),
+    background_sky_level=0.5,
+)
+
+
+def stored_regressor(folder):
+    """A network of stamps that has learned nothing."""
+    backbone = {"widths": [8, 8], "depths": [1, 1], "map_size": 2}
+    regressor = StampRegressor(["g1"], [-0.4], [0.4], size=(16, 16), backbone_options=backbone)
+    return find_card(store(regressor, folder, "stamp-regression"))
+
+
+@pytest.fixture(params=["find", "morphology", "predict", "shear"])
+def with_network(request, lenses, tmp_path):
+    """A task, the card of a network for it, and a catalogue of three lenses."""
+    card = {
+        "find": lambda: untrained_finder(tmp_path / "network", ("J",)),
+        "morphology": lambda: stored_classifier(tmp_path / "network"),
+        "predict": lambda: unsure(tmp_path / "network", model(), instrument=CAMERA.as_dict()),
+        "shear": lambda: stored_regressor(tmp_path / "network"),
+    }[request.param]()
+    file = lenses / "a.fits"
+    if request.param == "find":
+        file = tmp_path / "noise.fits"
+        image = np.random.default_rng(1).normal(size=(66, 66))
+        fits.writeto(file, image, fits.Header({"PIXSCALE": 0.3}))
+    if request.param == "morphology":
+        file = observed_lenses(tmp_path / "in", 1) / "0.fits"
+    if request.param == "shear":
+        file = tmp_path / "stamp.fits"
+        fits.writeto(file, np.random.default_rng(1).normal(size=(16, 16)))
+    table = tmp_path / "lenses.csv"
+    table.write_text("name,file\n" + "".join(f"{name},{file}\n" for name in "abc"))
+    return request.param, card, table
+
+
+def test_a_network_is_loaded_once_for_all_lenses(with_network, tmp_path, monkeypatch):
+    task, card, table = with_network
+    loaded = []
+
+    def counted(network):
+        loaded.append(network)
+        return load_state(network)
+
+    monkeypatch.setattr(architectures, "load_state", counted)
+    out = tmp_path / "out"
+    report = aml.catalogue.run(table, task, out, workers=0, network=str(card.path))
+    rows = aml.catalogue.read_table(out)
+    assert report.n_errors == 0, list(rows["reason"])
+    assert len(loaded) == 2  # to check it before the run, and to use it
+    assert set(rows["network"]) == {card.name}
+
+
+def test_networks_that_are_damaged_stop_every_task(with_network, tmp_path):
+    task, card, table = with_network
+    content = bytearray(card.weights.read_bytes())
+    content[-5] ^= 1
+    card.weights.write_bytes(content)
+    with pytest.raises(NetworkError, match="not the weights"):
+        aml.catalogue.run(table, task, tmp_path / "out", workers=0, network=str(card.path))
+    assert not (tmp_path / "out").exists()
 
 
 def aml_find(file, network, table):

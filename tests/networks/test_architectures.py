@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from autolens_ml.exceptions import NetworkError
-from autolens_ml.networks.architectures import ARCHITECTURES, architecture, stored_network
-from autolens_ml.networks.checkpoint import Card, save_network
+from autolens_ml.networks.architectures import (
+    ARCHITECTURES,
+    architecture,
+    kept_network,
+    stored_network,
+)
+from autolens_ml.networks.checkpoint import Card, find_card, save_network
 from tests.stored_networks import card_fields, untrained
 
 MODEL = af.Collection(galaxies=af.Collection(lens=af.Model(al.mp.IsothermalSph)))
@@ -46,6 +51,17 @@ def test_the_network_of_a_card(card):
     assert not network.training
     for name, value in expected.state_dict().items():
         assert torch.equal(network.state_dict()[name], value), name
+
+
+@torch.no_grad()
+def test_a_network_is_kept_until_it_is_trained_again(card):
+    network = kept_network(card)
+    assert kept_network(find_card(card.path)) is network
+    other = untrained(1)
+    other.head.outputs.bias += 1.0
+    fields = card_fields(MODEL, other, [NAME])
+    again = save_network(card.folder, fields, other.state_dict(), dtype="float32")
+    assert torch.equal(kept_network(again).head.outputs.bias, other.head.outputs.bias)
 
 
 @pytest.mark.parametrize(

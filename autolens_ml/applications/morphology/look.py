@@ -24,6 +24,7 @@ from autolens_ml.exceptions import DataError, OptionError
 from autolens_ml.networks.anomaly import SCORES, UNKNOWN
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import Card, find_card
+from autolens_ml.networks.morphology import MorphologyNetwork
 from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.simulate.morphology.systems import CLASSES
 from autolens_ml.training.anomaly import TASK as ANOMALY
@@ -31,7 +32,7 @@ from autolens_ml.training.anomaly_accuracy import conditions_of, network_scores
 from autolens_ml.training.morphology import TASK as MORPHOLOGY
 from autolens_ml.training.morphology_accuracy import smooth_fits
 
-__all__ = ["Looked", "Report", "anomalies", "classify"]
+__all__ = ["Looked", "Report", "anomalies", "classes_of", "classify"]
 
 _BATCH = 64
 # Probability of substructure above which a lens is flagged.
@@ -157,23 +158,38 @@ def classify(
     """
     card = find_card(network, MORPHOLOGY)
     classifier = stored_network(card)
-    instrument = Instrument.from_dict(card.instrument)
     rows = []
     for lenses, errors in _read(inputs, card, pixel_scale, band, progress):
         rows += errors
-        if not lenses:
-            continue
-        batch = batch_of(lenses, card.inputs["pixel_scale"])
-        if classifier.needs_fit:
-            found = smooth_fits(batch, instrument)
-            batch = replace(batch, residuals=torch.from_numpy(found.residuals).float())
-        with torch.inference_mode():
-            found = classifier.probabilities(batch.images, batch.residuals).double().numpy()
-        for lens, p in zip(lenses, found, strict=True):
-            values = {name: float(value) for name, value in zip(CLASSES, p, strict=True)}
-            best = CLASSES[int(np.argmax(p))]
-            rows.append(Looked(lens.name, values, best, bool(1.0 - p[0] > _FLAGGED)))
+        if lenses:
+            rows += classes_of(lenses, card, classifier)
     return _report(card, rows)
+
+
+def classes_of(
+    lenses: Sequence[ObservedLens], card: Card, classifier: MorphologyNetwork
+) -> list[Looked]:
+    """The classes of lenses that are read, by a network that is loaded.
+
+    Parameters
+    ----------
+    lenses
+        At least one, as `lens_from` reads them for this network.
+    card, classifier
+        Of the network, and as `stored_network` loads it.
+    """
+    batch = batch_of(lenses, card.inputs["pixel_scale"])
+    if classifier.needs_fit:
+        fits = smooth_fits(batch, Instrument.from_dict(card.instrument))
+        batch = replace(batch, residuals=torch.from_numpy(fits.residuals).float())
+    with torch.inference_mode():
+        found = classifier.probabilities(batch.images, batch.residuals).double().numpy()
+    rows = []
+    for lens, p in zip(lenses, found, strict=True):
+        values = {name: float(value) for name, value in zip(CLASSES, p, strict=True)}
+        best = CLASSES[int(np.argmax(p))]
+        rows.append(Looked(lens.name, values, best, bool(1.0 - p[0] > _FLAGGED)))
+    return rows
 
 
 def anomalies(

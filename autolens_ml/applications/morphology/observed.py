@@ -75,7 +75,13 @@ def files_from(inputs: Sequence[str | Path]) -> list[Path]:
 
 
 def lens_from(
-    path: str | Path, card: Card, pixel_scale: float | None = None, band: str | None = None
+    path: str | Path,
+    card: Card,
+    pixel_scale: float | None = None,
+    band: str | None = None,
+    *,
+    psf: str | Path | None = None,
+    noise_map: str | Path | None = None,
 ) -> ObservedLens:
     """Read one lens, without lens light, and bring it onto the grid of a network.
 
@@ -93,6 +99,8 @@ def lens_from(
         arcsec per pixel; by default of the header, or of the network.
     band
         Which band of a FITS file with several.
+    psf, noise_map
+        FITS files of these, where they are not in that of the image.
 
     Raises
     ------
@@ -103,12 +111,16 @@ def lens_from(
     side, own_scale = card.inputs["shape"][0], card.inputs["pixel_scale"]
     dataset, fwhm = None, float(np.mean(card.instrument["psf_fwhm"]))
     if path.suffix.lower() in _FITS:
-        dataset = imaging_from_fits(path, pixel_scale=pixel_scale, band=band)
+        dataset = imaging_from_fits(
+            path, psf=psf, noise_map=noise_map, pixel_scale=pixel_scale, band=band
+        )
         scale = float(dataset.pixel_scales[0])
         image, noise = (
             np.asarray(a.native.array, dtype=float) for a in (dataset.data, dataset.noise_map)
         )
         fwhm = _width_of(np.asarray(dataset.psf.kernel.native.array, dtype=float)) * scale
+    elif psf or noise_map:
+        raise DataError(f"{path}: a PSF or noise map of its own needs a FITS image; give one")
     else:
         image, _ = image_from(path)
         image = image.astype(float) - _background(image)

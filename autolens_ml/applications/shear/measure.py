@@ -33,6 +33,7 @@ __all__ = [
     "Prediction",
     "SetReport",
     "measure_biases",
+    "numbers_from",
     "predict_image",
     "predict_set",
     "shear_cards",
@@ -346,21 +347,48 @@ def predict_image(
     """
     values = {}
     for name, card in shear_cards(networks).items():
-        network = stored_network(card)
-        mode = "rgb" if network.config.get("in_channels") == 3 else "grayscale"
-        galaxies = image_from(image, mode, flip_rows)[None]
-        psfs = None
-        if isinstance(network, ShearNetwork):
-            if psf is None:
-                raise OptionError(f"{name} needs the PSF of the galaxy: set --psf")
-            psfs = image_from(psf, flip_rows=flip_rows)
-        elif list(galaxies.shape[-2:]) != network.config["size"]:
-            y, x = galaxies.shape[-2:]
-            wanted = " x ".join(map(str, network.config["size"]))
-            raise DataError(f"{image}: {y} x {x} pixels, {name} sees {wanted}: cut the image")
-        found = _predicted(network, galaxies, psfs)
-        values[name] = {number: float(column[0]) for number, column in found.items()}
+        values[name] = numbers_from(stored_network(card), name, image, psf, flip_rows)
     return Prediction(values)
+
+
+def numbers_from(
+    network: ShearNetwork | StampRegressor,
+    name: str,
+    image: str | Path,
+    psf: str | Path | None = None,
+    flip_rows: bool = False,
+) -> dict[str, float]:
+    """What one loaded network says of one image, by name of the number.
+
+    Parameters
+    ----------
+    network
+        As `stored_network` loads it.
+    name
+        Of the network, for errors.
+    image, psf, flip_rows
+        As of `predict_image`.
+
+    Raises
+    ------
+    DataError
+        When a file cannot be read, or is too small.
+    OptionError
+        When the PSF is missing.
+    """
+    mode = "rgb" if network.config.get("in_channels") == 3 else "grayscale"
+    galaxies = image_from(image, mode, flip_rows)[None]
+    psfs = None
+    if isinstance(network, ShearNetwork):
+        if psf is None:
+            raise OptionError(f"{name} needs the PSF of the galaxy: set --psf")
+        psfs = image_from(psf, flip_rows=flip_rows)
+    elif list(galaxies.shape[-2:]) != network.config["size"]:
+        y, x = galaxies.shape[-2:]
+        wanted = " x ".join(map(str, network.config["size"]))
+        raise DataError(f"{image}: {y} x {x} pixels, {name} sees {wanted}: cut the image")
+    found = _predicted(network, galaxies, psfs)
+    return {number: float(column[0]) for number, column in found.items()}
 
 
 def _predicted(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,7 @@ from autolens_ml.catalogue.entries import Entry
 from autolens_ml.catalogue.fits_files import whole_files
 from autolens_ml.catalogue.tasks import Outcome, Task
 from autolens_ml.exceptions import DataError, OptionError
-from autolens_ml.networks.architectures import stored_network
-from autolens_ml.networks.checkpoint import Card
-from autolens_ml.networks.finder import Finder
+from autolens_ml.networks.architectures import kept_network, stored_network
 from autolens_ml.simulate.finding.bands import BANDS
 from autolens_ml.training.detection import THRESHOLD
 from autolens_ml.training.finding import grid_of
@@ -46,20 +43,14 @@ def looked_at(entry: Entry, options: FindOptions, folder: Path) -> Outcome:
     if (options.ra is None) != (options.dec is None):
         raise DataError(f"{entry.name}: give both ra and dec, or neither")
     position = None if options.ra is None else (options.ra, options.dec)
-    card, finder = _finder(options.network)
+    card = finder_card(options.network)
     bands, shape, pixel_scale = grid_of(card)
     candidate = Candidate(entry.name, entry.files, position)
     with whole_files(entry.files.values()):
         image = cutout_from(candidate, bands, shape, pixel_scale, options.pixel_scale)
-    probability = float(probabilities_of(finder, image[None])[0])
+    probability = float(probabilities_of(kept_network(card), image[None])[0])
     status = "LENS" if probability > options.threshold else "NO LENS"
     return Outcome(status, {"probability": probability, "network": card.name})
-
-
-@lru_cache(maxsize=4)
-def _finder(network: str) -> tuple[Card, Finder]:
-    card = finder_card(network)
-    return card, stored_network(card)
 
 
 def _check(options: FindOptions) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from autolens_ml.applications.morphology.look import classify
+from autolens_ml.applications.morphology.look import classes_of
+from autolens_ml.applications.morphology.observed import lens_from
 from autolens_ml.catalogue.entries import Entry
 from autolens_ml.catalogue.fits_files import whole_files
 from autolens_ml.catalogue.tasks import Outcome, Task
 from autolens_ml.exceptions import DataError, OptionError
-from autolens_ml.networks.architectures import stored_network
+from autolens_ml.networks.architectures import kept_network, stored_network
 from autolens_ml.networks.checkpoint import find_card
 from autolens_ml.training.morphology import TASK as MORPHOLOGY
 
@@ -24,9 +25,11 @@ _STATUSES = {"no_sub": "NO SUBSTRUCTURE", "cdm": "SUBHALOES", "vortex": "VORTEX"
 
 @dataclass(frozen=True)
 class MorphologyOptions:
-    """As of ``autolens-ml morphology classify``."""
+    """As of ``autolens-ml morphology classify``, and files of PSF and noise map as of ``fit``."""
 
     network: str = "morphology-i"
+    psf: Path | None = None
+    noise_map: Path | None = None
     pixel_scale: float | None = None
     band: str | None = None
 
@@ -39,18 +42,21 @@ def classified(entry: Entry, options: MorphologyOptions, folder: Path) -> Outcom
     """Classify one lens."""
     if "" not in entry.files:
         raise DataError(f"{entry.name}: no image; give it in a column file")
-    if not entry.file.is_file():  # of a folder all that is in it would be classified
+    if not entry.file.is_file():
         raise DataError(f"{entry.file}: no such file")
-    with whole_files([entry.file]):
-        report = classify(
-            [entry.file],
-            network=options.network,
-            pixel_scale=options.pixel_scale,
-            band=options.band,
+    card = find_card(options.network, MORPHOLOGY)
+    with whole_files((entry.file, options.psf, options.noise_map)):
+        lens = lens_from(
+            entry.file,
+            card,
+            options.pixel_scale,
+            options.band,
+            psf=options.psf,
+            noise_map=options.noise_map,
         )
-    (row,) = report.rows
+    (row,) = classes_of([lens], card, kept_network(card))
     flags = () if max(row.values.values()) > 0.5 else ("no class has more than half",)
-    return Outcome(_STATUSES[row.verdict], {**row.values, "network": report.network.name}, flags)
+    return Outcome(_STATUSES[row.verdict], {**row.values, "network": card.name}, flags)
 
 
 def _check(options: MorphologyOptions) -> None:

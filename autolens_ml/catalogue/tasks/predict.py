@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from autolens_ml.applications.predict import predict_files
@@ -10,7 +11,8 @@ from autolens_ml.catalogue.entries import Entry
 from autolens_ml.catalogue.fits_files import whole_files
 from autolens_ml.catalogue.tasks import Outcome, Task
 from autolens_ml.exceptions import DataError
-from autolens_ml.inference.amortised import load_network
+from autolens_ml.inference.amortised import LensNetwork
+from autolens_ml.inference.matching import card_from
 
 __all__ = ["PredictOptions"]
 
@@ -33,10 +35,11 @@ def predicted(entry: Entry, options: PredictOptions, folder: Path) -> Outcome:
         raise DataError(f"{entry.name}: no image; give it in a column file")
     # As simulations are stored: the image, its noise map and its PSF in one folder.
     file = entry.file.parent if entry.file.name == "data.fits" else entry.file
+    card = card_from(options.network)
     with whole_files(sorted(file.glob("*.fits")) if file.is_dir() else [file]):
         (prediction,) = predict_files(
             [file],
-            options.network,
+            _network(card.path, card.sha256),
             pixel_scale=options.pixel_scale,
             noise=options.noise,
             psf_fwhm=options.psf_fwhm,
@@ -45,7 +48,7 @@ def predicted(entry: Entry, options: PredictOptions, folder: Path) -> Outcome:
         )
     if prediction.error:
         raise DataError(prediction.error)
-    values: dict[str, float | str] = {"network": options.network}
+    values: dict[str, float | str] = {"network": card.name}
     for name, (low, median, high) in prediction.values.items():
         values |= {
             name: median,
@@ -55,8 +58,14 @@ def predicted(entry: Entry, options: PredictOptions, folder: Path) -> Outcome:
     return Outcome("DONE", values, prediction.concerns)
 
 
+@lru_cache(maxsize=4)
+def _network(path: Path, sha256: str) -> LensNetwork:
+    # As of `kept_network`.
+    return LensNetwork(card_from(path))
+
+
 def _check(options: PredictOptions) -> None:
-    load_network(options.network)
+    LensNetwork(card_from(options.network))
 
 
 TASK = Task("predict", PredictOptions, predicted, _check, chunk=16)
