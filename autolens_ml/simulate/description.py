@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from importlib import import_module
 from inspect import signature
@@ -109,6 +110,38 @@ def population_from(options: Mapping[str, Any]) -> Population:
         noise_units=options.get("noise_units", False),
         stamps={path: library_from(name) for path, name in stamps.items()},
     )
+
+
+def renumbered(description: Any, without: Collection[str] = ()) -> Any:
+    """A description in plain values, whose priors are numbered as they appear, from 0.
+
+    autofit numbers priors anew in every session. Numbers say which parameters are the same, and
+    nothing else, so two descriptions of the same lenses are equal when they are renumbered.
+
+    Parameters
+    ----------
+    description
+        What holds models as ``af.Model.dict()`` gives them.
+    without
+        Entries to leave out, wherever they are.
+
+    Returns
+    -------
+    Any
+        As JSON gives it back.
+    """
+    numbers: dict[int, int] = {}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: numbers.setdefault(item, len(numbers)) if key == "id" else plain(item)
+                for key, item in value.items()
+                if key not in without
+            }
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    return plain(json.loads(json.dumps(description)))
 
 
 def _model_from_dict(values: Mapping[str, Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 from typing import Any
 
@@ -15,7 +14,7 @@ from autogalaxy.profiles.light.operated import LightProfileOperated
 from autogalaxy.profiles.mass.abstract.abstract import MassProfile
 
 from autolens_ml.exceptions import DataError, DataWarning, ModelError
-from autolens_ml.simulate.description import population_from
+from autolens_ml.simulate.description import population_from, renumbered
 from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.simulate.observation import Observation, observation_from
 from autolens_ml.training.preset import Preset, TrainingOptions
@@ -92,7 +91,7 @@ def preset_for(
     observed = observation_from(dataset, (side, side), scale)
     simulated = _simulated(model, observed, side * scale)
     population = {
-        "model": _plain(simulated.dict()),
+        "model": renumbered(simulated.dict(), without=("assertions",)),
         "instrument": _instrument_of(observed, side, name).as_dict(),
         "noise_units": True,
     }
@@ -256,22 +255,3 @@ class _Light:
             f"{name}.intensity: a {type(prior).__name__} cannot be put in units of the noise: use "
             "a uniform, log-uniform or Gaussian prior"
         )
-
-
-def _plain(values: Any) -> Any:
-    """The dictionary of a model without assertions, equal for equal models.
-
-    autofit numbers priors anew in every session; here the first in the dictionary has number 0.
-    """
-    numbers: dict[int, int] = {}
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                key: numbers.setdefault(item, len(numbers)) if key == "id" else plain(item)
-                for key, item in value.items()
-                if key != "assertions"
-            }
-        return [plain(item) for item in value] if isinstance(value, list) else value
-
-    return plain(json.loads(json.dumps(values)))

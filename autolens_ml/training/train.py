@@ -27,6 +27,7 @@ from torch import nn
 
 from autolens_ml.exceptions import NetworkError, OptionError
 from autolens_ml.networks.checkpoint import FORMAT, Card, find_card, load_state, save_network
+from autolens_ml.simulate.description import renumbered
 from autolens_ml.training.loop import Learning, TaskData
 from autolens_ml.training.preset import Preset
 from autolens_ml.training.task import Say, Task, silent, task_of
@@ -158,7 +159,7 @@ def _claim(folder: Path, preset: Preset) -> None:
     values = json.loads(json.dumps(preset.as_dict()))
     if file.is_file():
         with contextlib.suppress(ValueError):
-            if json.loads(file.read_text()) == values:
+            if renumbered(json.loads(file.read_text())) == renumbered(values):
                 return
         raise OptionError(
             f"{folder} holds the training of another preset: give another folder, or delete it"

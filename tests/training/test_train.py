@@ -20,12 +20,13 @@ import torch
 from autolens_ml.exceptions import DataError, NetworkError, OptionError
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import load_state, save_card
+from autolens_ml.simulate.description import model_from_description
 from autolens_ml.training import train as module
 from autolens_ml.training.loop import TaskData
 from autolens_ml.training.stored import space_from
 from autolens_ml.training.task import task_of
 from autolens_ml.training.train import Hardware, train
-from tests.training.small import preset
+from tests.training.small import INSTRUMENT, LENS, SOURCE, preset
 
 ROOT = Path(__file__).resolve().parents[2]
 HARDWARE = Hardware(accelerator="cpu", devices=1, precision="32-true")
@@ -254,6 +255,26 @@ def test_other_presets_are_refused(whole, folder):
     (folder / "preset.json").write_text("{")
     with pytest.raises(OptionError, match="another preset"):
         trained(folder)
+
+
+def of_living_model(description):
+    """The preset whose model is described by autofit."""
+    model = model_from_description(description)
+    data = {"population": {"instrument": INSTRUMENT, "noise_units": True, "model": model.dict()}}
+    return preset(data=data)
+
+
+def test_the_same_model_is_no_other_preset_in_another_session(tmp_path):
+    description = {"lens": LENS, "source": SOURCE}
+    first, again = of_living_model(description), of_living_model(description)
+    assert first.data != again.data  # autofit has counted on
+    card = trained(tmp_path, first)
+    assert trained(tmp_path, again).sha256 == card.sha256
+    other = {**LENS, "mass": {**LENS["mass"], "einstein_radius": {"uniform": [0.8, 1.7]}}}
+    apart = {**LENS, "bulge": {**LENS["bulge"], "centre": {"gaussian": [0.0, 0.1]}}}
+    for changed in (other, apart):
+        with pytest.raises(OptionError, match="another preset"):
+            trained(tmp_path, of_living_model({"lens": changed, "source": SOURCE}))
 
 
 @pytest.mark.parametrize(
