@@ -144,11 +144,20 @@ def _quietly(task: Task, entry: Entry, options: Any, folder: Path) -> Outcome:
         return task.measure(entry, options, folder)
 
 
+def _memory() -> float:
+    """The memory that this process has now, in MB; the most it has had where that is not said."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return _peak_memory()
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def _peak_memory() -> float:
     """The most memory that this process has had, in MB."""
-    # Counted in bytes on macOS, in kilobytes elsewhere.
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    # Counted in bytes on macOS, in kilobytes of 1,024 bytes elsewhere.
+    unit = 1.0 if sys.platform == "darwin" else 1024.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _keep_traceback(folder: Path) -> None:
@@ -183,7 +192,8 @@ def _record(
         "reason": plain_text(reason)[:_REASON_LENGTH],
         "flags": [*flags, *map(plain_text, outcome.flags)],
         "seconds": round(seconds, 3),
-        "memory_mb": round(_peak_memory(), 1),
+        "memory_mb": round(_memory(), 1),
+        "peak_memory_mb": round(_peak_memory(), 1),
         "worker": f"{socket.gethostname()}:{os.getpid()}",
         "file": plain_text(entry.file),
         "asked": entry.asked,

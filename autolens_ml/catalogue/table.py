@@ -20,7 +20,7 @@ __all__ = ["read_table", "rows_from", "write_table"]
 
 FIRST = (
     *("name", "task", "status", "reason", "flags", "seconds"),
-    *("memory_mb", "worker", "try", "file", "output"),
+    *("memory_mb", "peak_memory_mb", "worker", "try", "file", "output"),
 )
 _NAME = "table"
 

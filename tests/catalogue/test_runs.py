@@ -72,6 +72,16 @@ def test_each_lens_has_a_result_or_a_reason(run, out, tmp_path):
     assert json.loads(json.dumps(report.as_dict()))["n_errors"] == 3
 
 
+def test_memory_is_that_of_the_worker_after_the_lens(run, out, tmp_path):
+    ballast = np.ones(int(3e7))  # 240 MB, gone before the second lens
+    run(write(tmp_path / "in", a="1"))
+    del ballast
+    run(write(tmp_path / "in", b="2"))
+    first, second = (rows_of(out)[name] for name in "ab")
+    assert float(first["memory_mb"]) - float(second["memory_mb"]) > 100.0
+    assert float(second["peak_memory_mb"]) >= float(first["memory_mb"])
+
+
 def test_tables_say_the_same(run, out, tmp_path):
     catalogue = write(tmp_path / "in", a="3", b="refuse", c="4")
     assert [path.name for path in run(catalogue).tables] == [
