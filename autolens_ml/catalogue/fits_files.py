@@ -28,6 +28,9 @@ _BLOCK, _CARD = 2880, 80
 _MOST_AXES, _BITS = 999, (8, 16, 32, 64, -32, -64)
 # A header of 36,000 cards is none; of what is compressed the length is not known before.
 _MOST_BLOCKS, _MOST_COMPRESSED = 1000, 2**32
+# What may follow the last unit: special records, which nobody writes any more.
+_MOST_BEHIND = 100 * _BLOCK
+_LONGEST = 200
 _KEYS = (b"BITPIX", b"NAXIS", b"PCOUNT", b"GCOUNT")
 _NUMBER = re.compile(rb"\s*([+-]?\d+)\s*(/.*)?")
 
@@ -49,7 +52,7 @@ def whole_files(paths: Iterable[Path | None]) -> Iterator[None]:
     """
     given = [path for path in paths if path is not None]
     for path in given:
-        if path.is_file() and path.suffix.lower() not in _OTHERS:
+        if _is_file(path) and path.suffix.lower() not in _OTHERS:
             refuse_damaged(path)
     try:
         yield
@@ -61,6 +64,21 @@ def whole_files(paths: Iterable[Path | None]) -> Iterator[None]:
             f"{names}: not readable ({type(error).__name__}: {plain_text(reason)}); give a whole "
             "file"
         ) from error
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; a pipe or a device would keep its reader for ever."""
+    try:
+        if path.is_file():
+            return True
+        if path.exists() and not path.is_dir():
+            raise DataError(f"{plain_text(path)}: neither file nor folder; give a FITS file")
+    except OSError as error:
+        # Of a name that is too long the beginning says enough.
+        raise DataError(
+            f"{plain_text(path)[:_LONGEST]}: {error.strerror}; give the path of a file"
+        ) from error
+    return False
 
 
 def refuse_damaged(path: Path) -> None:
@@ -81,6 +99,11 @@ def refuse_damaged(path: Path) -> None:
                 size = _data_size(_cards(stream, where, number), where, number)
                 _skip(stream, size, length, where, number)
                 number += 1
+            if len(stream.read(_MOST_BEHIND + 1)) > _MOST_BEHIND:
+                # Readers look for a header in it, block by block, for hours.
+                raise DataError(
+                    f"{where}: more than {_MOST_BEHIND:,} bytes behind its last image; remove them"
+                )
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{where}: cannot be read ({error}); give a whole FITS file") from error
 

@@ -387,6 +387,20 @@ def test_a_network_is_loaded_once_for_all_lenses(with_network, tmp_path, monkeyp
     assert set(rows["network"]) == {card.name}
 
 
+def test_files_that_are_none_are_refused_by_every_task(with_network, tmp_path):
+    """A pipe that nobody writes to would be read for ever."""
+    task, card, table = with_network
+    os.mkfifo(tmp_path / "pipe.fits")
+    files = {"pipe": "pipe.fits", "long": "x" * 5000 + ".fits", "zero": "/dev/zero"}
+    table.write_text("name,file\n" + "".join(f"{k},{v}\n" for k, v in files.items()))
+    out = tmp_path / "out"
+    aml.catalogue.run(table, task, out, workers=0, network=str(card.path))
+    reasons = {row["name"]: row["reason"] for row in aml.catalogue.read_table(out)}
+    assert reasons["pipe"].endswith("pipe.fits: neither file nor folder; give a FITS file")
+    assert reasons["zero"] == "/dev/zero: neither file nor folder; give a FITS file"
+    assert reasons["long"].endswith("xxx: File name too long; give the path of a file")
+
+
 def test_networks_that_are_damaged_stop_every_task(with_network, tmp_path):
     task, card, table = with_network
     content = bytearray(card.weights.read_bytes())
@@ -435,6 +449,9 @@ def test_whole_files_pass(lenses, tmp_path):
     # Special records may follow the last unit; pictures are not looked at.
     (tmp_path / "tail.fits").write_bytes((lenses / "a.fits").read_bytes() + b"remarks")
     refuse_damaged(tmp_path / "tail.fits")
+    (tmp_path / "tail.fits").write_bytes((lenses / "a.fits").read_bytes() + bytes(10**6))
+    with pytest.raises(DataError, match=r"more than 288,000 bytes behind its last image; remove"):
+        refuse_damaged(tmp_path / "tail.fits")
     (tmp_path / "a.png").write_text("")
     with whole_files([tmp_path / "a.png", None, tmp_path / "gone.fits"]):
         pass

@@ -42,10 +42,10 @@ def classified(entry: Entry, options: MorphologyOptions, folder: Path) -> Outcom
     """Classify one lens."""
     if "" not in entry.files:
         raise DataError(f"{entry.name}: no image; give it in a column file")
-    if not entry.file.is_file():
-        raise DataError(f"{entry.file}: no such file")
     card = find_card(options.network, MORPHOLOGY)
     with whole_files((entry.file, options.psf, options.noise_map)):
+        if not entry.file.is_file():
+            raise DataError(f"{entry.file}: no such file")
         lens = lens_from(
             entry.file,
             card,

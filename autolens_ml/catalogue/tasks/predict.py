@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,7 +37,8 @@ def predicted(entry: Entry, options: PredictOptions, folder: Path) -> Outcome:
     # As simulations are stored: the image, its noise map and its PSF in one folder.
     file = entry.file.parent if entry.file.name == "data.fits" else entry.file
     card = card_from(options.network)
-    with whole_files(sorted(file.glob("*.fits")) if file.is_dir() else [file]):
+    # Unlike that of a path, this answer is no error where the name is too long.
+    with whole_files(sorted(file.glob("*.fits")) if os.path.isdir(file) else [file]):
         (prediction,) = predict_files(
             [file],
             _network(card.path, card.sha256),
