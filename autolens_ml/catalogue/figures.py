@@ -87,17 +87,13 @@ def parameter_plots(
     return _saved(fig, path)
 
 
-def population_plot(
-    posterior: PopulationPosterior, medians: np.ndarray, name: str, path: Path, seed: int = 0
-) -> Path:
+def population_plot(posterior: PopulationPosterior, name: str, path: Path, seed: int = 0) -> Path:
     """The lenses and the distributions they may come from; the posterior of mean and width.
 
     Parameters
     ----------
     posterior
         Of the population.
-    medians
-        Of the lenses, shape (n,), in the units of the parameter.
     name
         Of the parameter.
     path
@@ -105,7 +101,7 @@ def population_plot(
     seed
         Of the distributions that are drawn.
     """
-    values = np.log10(medians) if posterior.log else medians
+    values = np.log10(posterior.medians) if posterior.log else posterior.medians
     label = " ".join(label_from(name).split())
     label = f"log10 {label}" if posterior.log else label
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.0, 4.4), layout="constrained")

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from autofit.tools.util import open_atomic
 
 from autolens_ml.applications.fit.progress import Progress
-from autolens_ml.applications.fit.report import quantiles
 from autolens_ml.catalogue.figures import population_plot
 from autolens_ml.catalogue.population import PopulationPosterior, infer_population
 from autolens_ml.catalogue.posteriors import USED, samples_from
@@ -81,14 +79,12 @@ def infer(
         As `samples_from` and `infer_population`.
     """
     run, _ = checked_run(run)
-    progress("reading samples")
     lenses = samples_from(run, parameter, tuple(statuses or USED))
-    progress(f"inferring the population of {len(lenses):,} lenses")
+    progress(f"reading the samples of {len(lenses):,} lenses, and inferring their population")
     posterior = infer_population(lenses, log=log)
     folder = run / "population" if output is None else Path(output)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", parameter).strip(".-") or "parameter"
-    medians = np.array([quantiles(s.values, s.weights, (0.5,))[0] for s in lenses])
-    figure = population_plot(posterior, medians, parameter, folder / f"{name}.png")
+    figure = population_plot(posterior, parameter, folder / f"{name}.png")
     path = folder / f"{name}.json"
     with open_atomic(path, "wb") as stream:
         stream.write(json.dumps({"parameter": parameter, **posterior.as_dict()}, indent=1).encode())

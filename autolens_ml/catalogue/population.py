@@ -13,7 +13,7 @@ found at all is left out: a survey that finds wide lenses has a population of wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,8 +52,8 @@ class PopulationPosterior:
         Where the Gaussian is cut.
     log : bool
         Whether mean and width are those of the parameter's decimal logarithm.
-    n_lenses : int
-        How many lenses.
+    medians : ndarray
+        Of the lenses, in the units of the parameter, shape (n_lenses,).
     effective : ndarray
         For each lens, how many of its samples count under the best population, shape (n_lenses,).
     concerns : tuple of str
@@ -65,9 +65,14 @@ class PopulationPosterior:
     density: np.ndarray
     bounds: tuple[float, float]
     log: bool
-    n_lenses: int
+    medians: np.ndarray
     effective: np.ndarray
     concerns: tuple[str, ...] = ()
+
+    @property
+    def n_lenses(self) -> int:
+        """How many lenses."""
+        return len(self.medians)
 
     @property
     def mean(self) -> tuple[float, float, float]:
@@ -123,7 +128,7 @@ def infer_population(
     Parameters
     ----------
     lenses
-        Samples of each lens, as of `samples_from`.
+        Samples of each lens, as of `samples_from`; they are gone through twice, one at a time.
     log
         Whether the decimal logarithm of the parameter is Gaussian: masses.
     mean_range
@@ -142,16 +147,7 @@ def infer_population(
     """
     if len(lenses) < 2:
         raise DataError(f"{len(lenses)} lenses have no distribution; give at least two")
-    if log:
-        lenses = [_logarithm(lens) for lens in lenses]
-    bounds = lenses[0].bounds
-    if other := next((lens for lens in lenses if not np.allclose(lens.bounds, bounds)), None):
-        raise DataError(
-            f"{other.name}: prior between {other.bounds}, that of {lenses[0].name} between "
-            f"{bounds}; fit all with one prior"
-        )
-    low = min(lens.values.min() for lens in lenses)
-    high = max(lens.values.max() for lens in lenses)
+    medians, bounds, (low, high) = _extent(lenses, log)
     if not high > low:
         raise DataError("all samples of all lenses are the same; give posteriors")
     step = (high - low) / _N_BINS
@@ -163,22 +159,41 @@ def infer_population(
     for what, (first, last) in (("mean", means), ("width", widths)):
         if not (np.isfinite([first, last]).all() and first < last):
             raise OptionError(f"{what} between {first:g} and {last:g}: give an increasing range")
-    likelihood = _Likelihood(lenses, low, step, bounds)
+    likelihood = _Likelihood(lenses, log, low, step, bounds)
     grid = _zoomed(likelihood, means, widths)
     log_density = likelihood(*grid)
     density = np.exp(log_density - log_density.max())
     best = np.unravel_index(np.argmax(density), density.shape)
-    effective = _effective(lenses, grid[0][best[0]], grid[1][best[1]])
+    effective = likelihood.effective(grid[0][best[0]], grid[1][best[1]])
     return PopulationPosterior(
         means=grid[0],
         widths=grid[1],
         density=density / density.sum(),
         bounds=bounds,
         log=log,
-        n_lenses=len(lenses),
+        medians=medians,
         effective=effective,
         concerns=_concerns(effective, density, widths, grid[1]),
     )
+
+
+def _extent(
+    lenses: Iterable[LensSamples], log: bool
+) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
+    """Medians of the lenses, limits of their prior, and between which their samples lie."""
+    medians, first = [], None
+    low, high = np.inf, -np.inf
+    for lens in lenses:
+        medians.append(quantiles(lens.values, lens.weights, (0.5,))[0])
+        own = _logarithm(lens) if log else lens
+        first = first or (own.name, own.bounds)
+        if not np.allclose(own.bounds, first[1]):
+            raise DataError(
+                f"{own.name}: prior between {own.bounds}, that of {first[0]} between {first[1]}; "
+                "fit all with one prior"
+            )
+        low, high = min(low, own.values.min()), max(high, own.values.max())
+    return np.array(medians), first[1], (low, high)
 
 
 class _Likelihood:
@@ -186,19 +201,29 @@ class _Likelihood:
 
     def __init__(
         self,
-        lenses: Sequence[LensSamples],
+        lenses: Iterable[LensSamples],
+        log: bool,
         low: float,
         step: float,
         bounds: tuple[float, float],
     ) -> None:
         self._bounds = bounds
         self._centres = low + (np.arange(_N_BINS) + 0.5) * step
-        rows = np.repeat(np.arange(len(lenses)), [lens.values.size for lens in lenses])
-        values = np.concatenate([lens.values for lens in lenses])
-        bins = np.minimum(((values - low) / step).astype(int), _N_BINS - 1)
-        shares = np.concatenate([_likelihood_weights(lens) for lens in lenses])
-        shape = (_N_BINS, len(lenses))
-        self._counts = sparse.csr_array((shares, (bins, rows)), shape=shape)
+        parts = []
+        for lens in lenses:
+            own = _logarithm(lens) if log else lens
+            bins = np.minimum(((own.values - low) / step).astype(int), _N_BINS - 1)
+            shares = _likelihood_weights(own)
+            sums, squares = (np.bincount(bins, each, _N_BINS) for each in (shares, shares**2))
+            seen = np.flatnonzero(sums)
+            parts.append((seen, sums[seen], squares[seen]))
+        # Lens after lens: bins that it has samples in, sums of weights there, and of their squares.
+        self._bins, self._sums, self._squares = map(np.concatenate, zip(*parts, strict=True))
+        sizes = np.array([seen.size for seen, _, _ in parts])
+        self._starts = np.cumsum(sizes) - sizes
+        self._lenses = np.repeat(np.arange(len(parts)), sizes)
+        shape = (_N_BINS, len(parts))
+        self._counts = sparse.csr_array((self._sums, (self._bins, self._lenses)), shape=shape)
 
     def __call__(self, means: np.ndarray, widths: np.ndarray) -> np.ndarray:
         """Shape (n, m) for n means and m widths."""
@@ -213,6 +238,13 @@ class _Likelihood:
             norm = np.log(width) + _log_share(means, width, self._bounds)
             result[:, column] = logs.sum(axis=1) - norm * self._counts.shape[1]
         return result
+
+    def effective(self, mean: float, width: float) -> np.ndarray:
+        """Effective samples of each lens under a population, shape (n_lenses,)."""
+        logs = (-0.5 * ((self._centres - mean) / width) ** 2)[self._bins]
+        weights = np.exp(logs - np.maximum.reduceat(logs, self._starts)[self._lenses])
+        total = np.add.reduceat(weights * self._sums, self._starts)
+        return total**2 / np.add.reduceat(weights**2 * self._squares, self._starts)
 
 
 def _zoomed(
@@ -265,16 +297,6 @@ def _logarithm(lens: LensSamples) -> LensSamples:
     # p(log x) = p(x) x ln 10.
     log_prior = lens.log_prior + np.log(lens.values)
     return replace(lens, values=np.log10(lens.values), log_prior=log_prior, bounds=bounds)
-
-
-def _effective(lenses: Sequence[LensSamples], mean: float, width: float) -> np.ndarray:
-    """Effective samples of each lens under a population."""
-    found = []
-    for lens in lenses:
-        logs = -0.5 * ((lens.values - mean) / width) ** 2 - lens.log_prior
-        weights = lens.weights * np.exp(logs - logs.max())
-        found.append(weights.sum() ** 2 / np.sum(weights**2))
-    return np.array(found)
 
 
 def _concerns(

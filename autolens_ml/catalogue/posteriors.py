@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import autofit as af
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from autolens_ml.catalogue.records import Records
 from autolens_ml.exceptions import DataError, OptionError
 
-__all__ = ["USED", "LensSamples", "samples_from"]
+__all__ = ["USED", "LensSamples", "RunSamples", "samples_from"]
 
 # Statuses of results that may be used.
 USED = ("CONVERGED", "MARGINAL", "DONE")
@@ -67,10 +67,46 @@ class LensSamples:
             object.__setattr__(self, name, array)
 
 
-def samples_from(
-    output: str | Path, parameter: str, statuses: Sequence[str] = USED
-) -> list[LensSamples]:
-    """The samples of a parameter of every lens that a run has fitted.
+class RunSamples(Sequence[LensSamples]):
+    """The samples of all lenses of a run, each read when it is asked for.
+
+    Those of a large run would not fit into memory together.
+
+    Parameters
+    ----------
+    lenses
+        Name, and folder of PyAutoLens's output, of each.
+    parameter
+        Path of the parameter, or the end of it.
+
+    Raises
+    ------
+    DataError
+        When the output of a lens that is asked for is damaged.
+    OptionError
+        When no or several of its parameters end so.
+    """
+
+    def __init__(self, lenses: Sequence[tuple[str, Path]], parameter: str) -> None:
+        self._lenses, self._parameter = lenses, parameter
+
+    def __len__(self) -> int:
+        return len(self._lenses)
+
+    @overload
+    def __getitem__(self, index: int) -> LensSamples: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> RunSamples: ...
+
+    def __getitem__(self, index: int | slice) -> LensSamples | RunSamples:
+        if isinstance(index, slice):
+            return RunSamples(self._lenses[index], self._parameter)
+        return _samples_of(*self._lenses[index], self._parameter)
+
+
+def samples_from(output: str | Path, parameter: str, statuses: Sequence[str] = USED) -> RunSamples:
+    """The samples of a parameter of every lens that a run has fitted, read lens by lens.
 
     Parameters
     ----------
@@ -86,35 +122,34 @@ def samples_from(
     OptionError
         When no or several parameters end so.
     DataError
-        When no fit can be used, or the output of one is damaged.
+        When no fit can be used, or the output of the first is damaged; that of another is found
+        when it is read.
     """
-    records = [
-        record
+    lenses = [
+        (record["name"], Path(output) / record["output"])
         for record in Records(output)
         if record["status"] in statuses and record.get("output")
     ]
-    if not records:
+    if not lenses:
         raise DataError(f"{output}: no fits with status {' or '.join(statuses)} in it")
-    return [
-        _samples_of(record["name"], Path(output) / record["output"], parameter)
-        for record in records
-    ]
+    samples = RunSamples(lenses, parameter)
+    samples[0]  # a parameter that is not there is said at once
+    return samples
 
 
 def _samples_of(name: str, folder: Path, parameter: str) -> LensSamples:
     path = folder / "files" / "samples.csv"
     try:
         with open(path, newline="", encoding="utf-8") as stream:
-            columns, *lines = csv.reader(stream)
-        columns = [column.strip() for column in columns]
-        table = np.array(lines, dtype=float)
-        model = af.AbstractPriorModel.from_json(str(folder / "files" / "model.json"))
-        if table.ndim != 2:
+            columns = [column.strip() for column in next(csv.reader(stream), ())]
+            model = af.AbstractPriorModel.from_json(str(folder / "files" / "model.json"))
+            paths = list(model.model_component_and_parameter_names)
+            full = _full_path(parameter, paths)
+            wanted = (columns.index("weight"), columns.index(full))
+            rows = list(stream)
+        if not rows:
             raise ValueError("no samples")
-        weights = table[:, columns.index("weight")]
-        paths = list(model.model_component_and_parameter_names)
-        full = _full_path(parameter, paths)
-        values = table[:, columns.index(full)]
+        weights, values = np.loadtxt(rows, delimiter=",", usecols=wanted, unpack=True, ndmin=2)
     except (OSError, ValueError, AttributeError, LookupError, TypeError, csv.Error) as error:
         raise DataError(
             f"{name}: output that cannot be read ({path.parent}); fit it again"

@@ -1,6 +1,9 @@
 """Populations: known hyperparameters come back, and their errors mean what they say."""
 
 import json
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
 
 import autofit as af
 import numpy as np
@@ -161,6 +164,42 @@ def test_what_cannot_be_inferred(change, options, error, message):
     lenses = measured(truths(1.2, 0.2, 5, rng), np.full(5, 0.1), rng, n_samples=50)
     with pytest.raises(error, match=message):
         infer_population(change(lenses), **options)
+
+
+class Counted(Sequence):
+    """Lenses that are made when they are asked for, and never two at a time."""
+
+    def __init__(self, lenses):
+        self.lenses, self.asked, self.alive = lenses, 0, weakref.WeakSet()
+
+    def __len__(self):
+        return len(self.lenses)
+
+    def __getitem__(self, index):
+        given = replace(self.lenses[index])
+        self.asked += 1
+        self.alive.add(given)
+        assert len(self.alive) <= 2  # this one, and the one before until the name is bound anew
+        return given
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_lenses_are_gone_through_one_at_a_time(log):
+    rng = np.random.default_rng(8)
+    lenses = measured(truths(1.2, 0.2, 20, rng), np.full(20, 0.1), rng, n_samples=200)
+    counted = Counted(lenses)
+    found, expected = infer_population(counted, log=log), infer_population(lenses, log=log)
+    np.testing.assert_allclose(found.density, expected.density, rtol=1e-9)
+    assert counted.asked == 40
+    np.testing.assert_allclose(found.medians, [np.median(lens.values) for lens in lenses], rtol=0.1)
+    # Of samples of equal weight, those that count under the population, without bins.
+    best = np.unravel_index(np.argmax(found.density), found.density.shape)
+    mean, width = found.means[best[0]], found.widths[best[1]]
+    for lens, effective in zip(lenses, found.effective, strict=True):
+        values = np.log10(lens.values) if log else lens.values
+        # As a density of the logarithm, the prior is not flat.
+        weights = stats.norm.pdf(values, mean, width) / (lens.values if log else 1.0)
+        assert effective == pytest.approx(weights.sum() ** 2 / np.sum(weights**2), rel=0.02)
 
 
 @pytest.mark.parametrize(
