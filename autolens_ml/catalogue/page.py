@@ -1,17 +1,21 @@
 """A page about a run: a table to sort and search, pictures of each lens, the population.
 
-One HTML file with its style and script inside, and a folder of images: nothing is fetched.
+One HTML file with its style and script inside, and a folder of images: nothing is fetched. The rows
+are data in it, of which the script shows a hundred at a time: a browser takes 100,000 of those, but
+not as many rows of a table.
 """
 
 from __future__ import annotations
 
 import contextlib
 import html
+import json
 import math
 import os
 import warnings
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,7 +31,6 @@ from autolens_ml.catalogue.figures import histograms, parameter_plots
 from autolens_ml.catalogue.fits_files import whole_files
 from autolens_ml.catalogue.records import ERROR, Records
 from autolens_ml.catalogue.runs import checked_run
-from autolens_ml.catalogue.table import column_of, read_table
 from autolens_ml.exceptions import DataError
 from autolens_ml.plot.corner_plots import label_from, main_parameters
 
@@ -81,30 +84,58 @@ def write_page(output: str | Path, progress: Progress = lambda line: None) -> Pa
     """
     output, about = checked_run(output)
     store = Records(output)
-    records = list(store)
-    if not records:
+    n, names = _quantities(store)
+    if not n:
         raise DataError(f"{output}: no lens is done; run the catalogue first")
     folder = output / _FOLDER
-    pictures = {}
-    for number, record in enumerate(records, start=1):
-        written = store.path_of(record["key"]).stat().st_mtime
-        pictures[record["name"]] = _pictures_of(record, output, folder, written)
-        if number % 100 == 0:
-            progress(f"pictures of {number:,} of {len(records):,} lenses")
-    progress("drawing the population")
     path = folder / "index.html"
-    tables = [path.name for path in map(output.joinpath, _TABLES) if path.is_file()]
-    page = _page(about, records, pictures, _population(output, records, folder), tables)
     with open_atomic(path, "wb") as stream:
-        stream.write(page.encode("utf-8", "backslashreplace"))
+
+        def write(text: str) -> None:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+
+        write(_HEAD.format(style=_own("page.css")))
+        seen = _Seen(names)
+        for number, record in enumerate(store, start=1):
+            # One row is in memory at a time, and of its picture nothing.
+            write(",\n" if number > 1 else "\n")
+            write(_json(_row(record, names, _pictures_of(record, store, folder))))
+            seen.add(record)
+            if number % 100 == 0:
+                progress(f"pictures of {number:,} of {n:,} lenses")
+        progress("drawing the population")
+        write(_body(about, seen, _population(seen, folder), output))
     return path
 
 
-def _pictures_of(
-    record: Mapping[str, Any], output: Path, folder: Path, written: float
-) -> list[tuple[str, str]]:
+class _Seen:
+    """What is kept of all records: how many have which status, and the numbers of figures."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.names = names
+        self._columns = {n: array("d") for name in names for n in (name, *_errors_of(name))}
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        self.statuses[record["status"]] += 1
+        for name, column in self._columns.items():
+            value = record["values"].get(name)
+            column.append(value if _is_number(value) else math.nan)
+
+    def column(self, name: str) -> np.ndarray:
+        """Shape (n,), NaN where there is no number."""
+        return np.array(self._columns[name])
+
+    def errors(self, name: str) -> np.ndarray | None:
+        """(minus, plus), shape (2, n), where there are any."""
+        errors = np.abs([self.column(each) for each in _errors_of(name)])
+        return errors if np.isfinite(errors).any() else None
+
+
+def _pictures_of(record: Mapping[str, Any], store: Records, folder: Path) -> list[tuple[str, str]]:
     """Pictures of a lens and what each leads to, from the page; none older than its record."""
-    found = []
+    found, output = [], store.output
+    written = store.path_of(record["key"]).stat().st_mtime
     for number, name in enumerate(record.get("figures") or ()):
         figure = output / str(name)
         # Records may have been altered: nothing outside of the run is shown.
@@ -167,89 +198,81 @@ def _is_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and min(shape) > 0 and max(shape) <= _LARGEST
 
 
-def _population(
-    output: Path, records: Sequence[Mapping[str, Any]], folder: Path
-) -> list[tuple[str, str]]:
+def _population(seen: _Seen, folder: Path) -> list[tuple[str, str]]:
     """Figures of all lenses, and their titles."""
-    table = read_table(output)
-    names = _quantities(records)
     columns = {
-        name: values
-        for name in names
-        if name in table.colnames
-        and table[name].dtype.kind in "fiu"
-        and np.isfinite(values := column_of(table, name)).sum() > 1
+        name: values for name in seen.names if np.isfinite(values := seen.column(name)).sum() > 1
     }
     if not columns:
         return []
     path = histograms(columns, folder / _IMAGES / "histograms.png")
     made = [("Histograms", _url(path, folder))]
     if len(columns) > 1:
-        errors = {
-            name: np.abs([column_of(table, f"{name}{end}") for end in _ERRORS])
-            for name in columns
-            if all(f"{name}{end}" in table.colnames for end in _ERRORS)
-        }
+        errors = {name: e for name in columns if (e := seen.errors(name)) is not None}
         path = parameter_plots(columns, errors, folder / _IMAGES / "parameters.png")
         made.append(("Parameters", _url(path, folder)))
     return made
 
 
-def _quantities(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Columns of the table that are worth a look: parameters of the mass first."""
-    known: dict[str, None] = {}
+def _quantities(records: Iterable[Mapping[str, Any]]) -> tuple[int, list[str]]:
+    """How many records, and numbers that are worth a look: parameters of the mass first."""
+    n, known = 0, dict[str, None]()
     for record in records:
+        n += 1
         known |= dict.fromkeys(record["values"])
-    parameters = [n for n in known if all(f"{n}{end}" in known for end in _ERRORS)]
+    parameters = [name for name in known if all(each in known for each in _errors_of(name))]
     chosen = main_parameters(parameters) if parameters else []
-    return chosen + [name for name in _NUMBERS if name in known]
+    return n, chosen + [name for name in _NUMBERS if name in known]
 
 
-def _page(
-    about: Mapping[str, Any],
-    records: Sequence[Mapping[str, Any]],
-    pictures: Mapping[str, Sequence[tuple[str, str]]],
-    population: Sequence[tuple[str, str]],
-    tables: Sequence[str],
+def _errors_of(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}{end}" for end in _ERRORS)
+
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+{style}</style>
+<script type="application/json" id="rows">["""
+
+
+def _body(
+    about: Mapping[str, Any], seen: _Seen, population: Sequence[tuple[str, str]], output: Path
 ) -> str:
-    names = _quantities(records)
-    counts = Counter(record["status"] for record in records)
+    """What follows the rows."""
+    n = seen.statuses.total()
     boxes = "".join(
         f'<label><input type="checkbox" value="{_text(status)}" checked> '
-        f'<span class="status {_LOOKS.get(status, "")}">{_text(status)}</span> {count:,}</label>'
-        for status, count in counts.most_common()
+        f'<span class="status {_LOOKS.get(status, "")}">{_text(status)}</span> {count:,}</label>\n'
+        for status, count in seen.statuses.most_common()
     )
     heads = "".join(
         f'<th data-sort scope="col"><button type="button" title="{_text(name)}">'
         f"{_text(_label(name))}</button></th>"
-        for name in ("name", "status", *names, "seconds", "flags and reasons")
+        for name in ("name", "status", *seen.names, "seconds", "flags and reasons")
     )
-    rows = "\n".join(_row(record, names, pictures[record["name"]]) for record in records)
     figures = "".join(
         f'<h2>{_text(title)}</h2><p><img src="{path}" alt="{_text(title)} of all lenses"></p>'
         for title, path in population
     )
     options = ", ".join(f"{k} {v}" for k, v in about.items() if k != "task" and v is not None)
+    tables = [name for name in _TABLES if (output / name).is_file()]
     links = ", ".join(f'<a href="../{name}">{_TABLES[name]}</a>' for name in tables) or "none yet"
-    own = files("autolens_ml.catalogue")
-    style, script = (own.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(about["task"])}: {len(records):,} lenses</title>
-<style>
-{style}</style>
+    return f"""
+]</script>
+<title>{_text(about["task"])}: {n:,} lenses</title>
 </head>
 <body>
-<h1>{len(records):,} lenses: {_text(about["task"])}</h1>
+<h1>{n:,} lenses: {_text(about["task"])}</h1>
 <p>{_text(options)}</p>
 <p>The whole table: {links}.</p>
+<noscript><p>Without JavaScript only the files above have the table.</p></noscript>
 <div class="controls">
 <input type="search" id="search" placeholder="name, flag or reason" aria-label="Search">
-{boxes}
-<span id="count"></span>
+{boxes}<span id="count"></span>
 <button type="button" id="before">before</button>
 <span id="page"></span>
 <button type="button" id="after">after</button>
@@ -257,56 +280,46 @@ def _page(
 <div class="scroll">
 <table id="lenses">
 <thead><tr><th scope="col">pictures</th>{heads}</tr></thead>
-<tbody>
-{rows}
-</tbody>
+<tbody></tbody>
 </table>
 </div>
 <div class="population">{figures}</div>
 <script>
-{script}</script>
+{_own("page.js")}</script>
 </body>
 </html>
 """
 
 
+def _own(name: str) -> str:
+    return files("autolens_ml.catalogue").joinpath(name).read_text("utf-8")
+
+
 def _row(
     record: Mapping[str, Any], names: Sequence[str], pictures: Sequence[tuple[str, str]]
-) -> str:
-    images = "".join(
-        f'<a href="{large}"><img src="{small}" alt="{_text(record["name"])}" loading="lazy"></a>'
-        for small, large in pictures
-    )
-    status = record["status"]
+) -> list[Any]:
+    """The cells of a row: pictures, words, numbers, and [number, minus, plus]."""
     why = "; ".join(filter(None, [*(record.get("flags") or ()), record["reason"]]))
-    cells = [
-        f"<td>{images}</td>",
-        _cell(record["name"], record["name"]),
-        f'<td data-value="{_text(status)}"><span class="status {_LOOKS.get(status, "")}">'
-        f"{_text(status)}</span></td>",
-        *(_number(record["values"], name) for name in names),
-        _number(record, "seconds"),
-        _cell(why, why, "why"),
-    ]
-    return f'<tr data-status="{_text(status)}">{"".join(cells)}</tr>'
+    numbers = [_number(record["values"], name) for name in names]
+    seconds = record.get("seconds")
+    return [pictures, record["name"], record["status"], *numbers, seconds, why]
 
 
-def _number(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return _cell("" if value is None else value, "" if value is None else value)
-    errors = [values.get(f"{name}{end}") for end in _ERRORS]
-    if all(isinstance(error, (int, float)) for error in errors):
-        largest = max(errors)
-        decimals = max(0, 1 - math.floor(math.log10(largest))) if largest > 0.0 else 4
-        low, high = (f"{error:.{decimals}f}" for error in errors)
-        return _cell(value, f"{value:.{decimals}f} −{low} +{high}", "number")
-    return _cell(value, f"{value:.4g}", "number")
+def _number(values: Mapping[str, Any], name: str) -> Any:
+    value, *errors = (values.get(each) for each in (name, *_errors_of(name)))
+    if not _is_number(value):
+        return None if value is None else str(value)
+    return [value, *errors] if all(map(_is_number, errors)) else value
 
 
-def _cell(value: Any, shown: Any, kind: str = "") -> str:
-    of_kind = f' class="{kind}"' if kind else ""
-    return f'<td{of_kind} data-value="{_text(value)}">{_text(shown)}</td>'
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _json(row: list[Any]) -> str:
+    """JSON that ends no script, whatever stands in names and reasons."""
+    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
 
 
 def _label(name: str) -> str:
