@@ -50,7 +50,14 @@ class Lens:
 
 @dataclass(frozen=True)
 class Sky:
-    """What is simulated: isothermal ellipsoid, shear, Sersic source, perhaps Sersic lens light."""
+    """What is simulated: isothermal ellipsoid, shear, Sersic source, perhaps Sersic lens light.
+
+    Attributes
+    ----------
+    sub_pixels
+        Sub-pixels per side that the image is made with, and that bright pixels are fitted with: a
+        compact source needs many.
+    """
 
     description: str
     signal_to_noise: float
@@ -67,6 +74,7 @@ class Sky:
     n_pixels: int = 64
     psf_fwhm: float = 0.21
     mask_radius: float = 2.5
+    sub_pixels: int = 8
 
 
 EUCLID = Sky("", 60.0, (0.0, 0.0), 0)
@@ -78,6 +86,7 @@ SKIES: dict[str, Sky] = {
         description="faint arc and counter-image, no lens light",
         signal_to_noise=20.0,
         source_centre=(0.25, 0.30),
+        sub_pixels=16,
         seed=1,
     ),
     "arc-80": replace(
@@ -86,6 +95,7 @@ SKIES: dict[str, Sky] = {
         signal_to_noise=80.0,
         source_centre=(-0.30, 0.15),
         source_radius=0.2,
+        sub_pixels=16,
         seed=2,
     ),
     "arc-light-60": replace(
@@ -102,6 +112,7 @@ SKIES: dict[str, Sky] = {
         signal_to_noise=50.0,
         source_centre=(0.05, 0.04),
         source_radius=0.08,
+        sub_pixels=16,
         seed=4,
     ),
     "quad-150": replace(
@@ -111,6 +122,7 @@ SKIES: dict[str, Sky] = {
         source_centre=(-0.04, 0.07),
         source_radius=0.07,
         einstein_radius=1.0,
+        sub_pixels=16,
         seed=5,
     ),
     "quad-light-100": replace(
@@ -158,6 +170,8 @@ SKIES: dict[str, Sky] = {
 
 # The sky is bright: the noise map is made from the data, and few counts would bias every fit.
 LIGHT_RADIUS, LIGHT_INDEX, SKY_LEVEL = 0.7, 3.0, 1000.0
+# Pixels below so many sigma are fitted with so many sub-pixels per side.
+BRIGHT, COARSEST = 5.0, 2
 
 
 def _tracer(sky: Sky) -> al.Tracer:
@@ -189,7 +203,9 @@ def _tracer(sky: Sky) -> al.Tracer:
 
 def _dataset(sky: Sky) -> al.Imaging:
     shape = (sky.n_pixels, sky.n_pixels)
-    grid = al.Grid2D.uniform(shape_native=shape, pixel_scales=sky.pixel_scale, over_sample_size=2)
+    grid = al.Grid2D.uniform(
+        shape_native=shape, pixel_scales=sky.pixel_scale, over_sample_size=sky.sub_pixels
+    )
     psf = al.Convolver.from_gaussian(
         shape_native=(7, 7),
         sigma=sky.psf_fwhm / 2.3548,
@@ -210,7 +226,19 @@ def _dataset(sky: Sky) -> al.Imaging:
     mask = al.Mask2D.circular(
         shape_native=shape, pixel_scales=sky.pixel_scale, radius=sky.mask_radius
     )
-    return dataset.apply_mask(mask=mask).apply_over_sampling(over_sample_size_lp=2)
+    return finely_sampled(dataset.apply_mask(mask=mask), sky.sub_pixels)
+
+
+def finely_sampled(dataset: al.Imaging, sub_pixels: int) -> al.Imaging:
+    """Over-sample where there is light to sample: coarser, cuspy light makes likelihoods jump."""
+    sizes = al.util.over_sample.over_sample_size_via_adapt_from(
+        data=dataset.data,
+        noise_map=dataset.noise_map,
+        signal_to_noise_cut=BRIGHT,
+        sub_size_lower=COARSEST,
+        sub_size_upper=sub_pixels,
+    )
+    return dataset.apply_over_sampling(over_sample_size_lp=sizes)
 
 
 def _model(sky: Sky) -> af.Collection:

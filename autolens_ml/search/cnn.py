@@ -161,7 +161,7 @@ class CNN(CorrectedSearch):
         else:
             state = State(entropy=entropy_of(ctx))
         self.run_engine(engine, state, lambda state: self.resume_state.save(ctx.paths, state))
-        return self.internal_from(engine, state, network_info(starts))
+        return self.internal_from(ctx, engine, state, network_info(starts))
 
     def _uncorrected(self, starts: Starts, ctx: FitContext) -> dict:
         """The network's own posterior."""

@@ -29,6 +29,7 @@ from autolens_ml.inference.state import Settings, Stage, State
 from autolens_ml.inference.symmetry import candidate_exchanges
 from autolens_ml.inference.target import Target
 from autolens_ml.latent import blocks_of
+from autolens_ml.search.roughness import ROUGH, roughness_of
 from autolens_ml.search.starts import Starts
 
 _STAGE_TEXT = {
@@ -52,6 +53,7 @@ _SUMMARY_LINES = {
     "log_evidence_error": "Log Evidence Error",
     "ess": "Effective Sample Size",
     "pareto_k": "Pareto k-hat",
+    "roughness": "Roughness of the likelihood",
     "n_likelihood": "Likelihood Evaluations",
     "n_gradient": "Gradient Evaluations",
     "network": "Network",
@@ -215,6 +217,21 @@ class CorrectedSearch(NonLinearSearch):
         """Evidence, diagnostics and counts for ``samples_info.json``."""
         return dict(internal["info"])
 
+    def _test_mode_samples_info(self) -> dict[str, Any]:
+        """What stands for the figures of a result where autofit's test mode skips the search.
+
+        Nothing was drawn, so no number of it can be taken for a good one.
+        """
+        return {
+            "log_evidence_error": json_number(float("inf")),
+            "ess": 0.0,
+            "pareto_k": json_number(float("inf")),
+            "status": "SKIPPED",
+            "n_likelihood": 0,
+            "n_gradient": 0,
+            "network": None,
+        }
+
     def execution_settings(self, analysis: Analysis) -> Any:
         """autofit's execution settings, without a trace of the gradient.
 
@@ -253,12 +270,14 @@ class CorrectedSearch(NonLinearSearch):
                 file.write(f"{result}\n\n{text}")
         return samples
 
-    def internal_from(self, engine: Engine, state: State, about: dict[str, Any]) -> dict:
+    def internal_from(
+        self, ctx: FitContext, engine: Engine, state: State, about: dict[str, Any]
+    ) -> dict:
         """Samples and figures of a finished state, as plain arrays and numbers.
 
         Parameters
         ----------
-        engine
+        ctx, engine
             Of the fit.
         state
             At its end.
@@ -280,7 +299,17 @@ class CorrectedSearch(NonLinearSearch):
                 "check the data (NaNs, zero noise) and the limits of the priors"
             )
         weights = np.exp(log_weights[used] - log_weights[used].max())
-        space = engine.target.space
+        parameters = engine.target.space.physical_from(z[used])
+        roughness = None
+        if summary.status is not Status.CONVERGED:
+            roughness = roughness_of(
+                self,
+                ctx.model,
+                ctx.fitness.analysis,
+                parameters,
+                log_likelihood[used],
+                weights,
+            )
         info = {
             "log_evidence": summary.log_evidence,
             "log_evidence_error": summary.log_evidence_error,
@@ -292,11 +321,18 @@ class CorrectedSearch(NonLinearSearch):
             "n_modes": len(state.modes),
             "n_relabellings": 1 if state.relabellings is None else len(state.relabellings),
             "attempts": int(state.attempt),
+            "roughness": roughness,
             **about,
             "total_samples": int(state.n_likelihood),
             "total_accepted_samples": int(used.sum()),
             "number_live_points": int(used.sum()),
         }
+        if roughness is not None and roughness > ROUGH:
+            self.logger.warning(
+                "The likelihood is rough: with twice as many sub-pixels the log likelihoods of "
+                f"posterior models scatter by {roughness:.1f}. Raise over_sample_size_lp where "
+                "the image is bright (al.util.over_sample.over_sample_size_via_adapt_from)."
+            )
         if summary.status is Status.FAILED:
             self._warn_failed(info)
         elif log_likelihood[used].max() < engine.target.plausible_log_likelihood:
@@ -305,10 +341,10 @@ class CorrectedSearch(NonLinearSearch):
                 "describe these data, or a better mode was missed (raise n_draws, narrow priors)."
             )
         return {
-            "parameters": space.physical_from(z[used]),
+            "parameters": parameters,
             "log_likelihood": log_likelihood[used],
             "weights": weights / weights.sum(),
-            "info": {k: _json_number(v) for k, v in info.items()},
+            "info": {k: json_number(v) for k, v in info.items()},
         }
 
     def _say_stage(self, state: State) -> None:
@@ -350,7 +386,7 @@ def _status_of(result: Any) -> Status | None:
     return Status(status) if status in set(Status) else None
 
 
-def _json_number(value: Any) -> Any:
+def json_number(value: Any) -> Any:
     """JSON has no infinities: they are written as large numbers of the same sign."""
     if isinstance(value, float) and not np.isfinite(value):
         return 1e99 if value > 0 else -1e99

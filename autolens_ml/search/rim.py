@@ -19,7 +19,12 @@ from autolens_ml.inference.symmetry import candidate_exchanges
 from autolens_ml.inference.target import Target
 from autolens_ml.networks.checkpoint import Card, cards, find_card
 from autolens_ml.search.analysis import dataset_of, target_from
-from autolens_ml.search.corrected import CorrectedSearch, entropy_of, network_info
+from autolens_ml.search.corrected import (
+    CorrectedSearch,
+    entropy_of,
+    json_number,
+    network_info,
+)
 from autolens_ml.search.pixelized import Maps, is_pixelized, maps_for
 from autolens_ml.search.starts import Starts, starts_from
 
@@ -235,7 +240,16 @@ class RIM(CorrectedSearch):
             )
             ascent = climber.run(progress, save)
             progress = climber.state_from(ascent, candidate_exchanges(ctx.model))
-        return self.internal_from(engine, self.run_engine(engine, progress, save), about)
+        return self.internal_from(ctx, engine, self.run_engine(engine, progress, save), about)
+
+    def _test_mode_samples_info(self) -> dict[str, Any]:
+        """As of every search; and nothing was reconstructed."""
+        return {
+            **super()._test_mode_samples_info(),
+            "optimizer": None,
+            "reduced_chi_squared": json_number(float("inf")),
+            "uncertainty": None,
+        }
 
     def _run_with_maps(self, ctx: FitContext, target: Target) -> dict:
         """The free parameters of a model whose maps are made."""
