@@ -373,11 +373,19 @@ def test_weights_are_normalised_and_finite(kind, output):
 def test_modes_that_bypass_the_backend(kind, output, monkeypatch, level):
     monkeypatch.setenv("PYAUTO_TEST_MODE", str(level))
     runs = count_runs(monkeypatch, kind.cls)
-    search = kind.cls(name=f"mode{level}", **kind.settings)
+    fallback = af.DynestyStatic(name="fallback")
+    search = kind.cls(name=f"mode{level}", fallback=fallback, **kind.settings)
     result = search.fit(model=targets.model(), analysis=targets.Gaussian())
     assert not runs
-    assert result.samples is not None
     assert search.paths.is_complete
+    assert not fallback.paths.is_complete
+    # What scripts print is there, and is nothing that could be taken for a result.
+    info = result.samples.samples_info
+    assert info["status"] == "SKIPPED"
+    assert info["ess"] == info["n_likelihood"] == info["n_gradient"] == 0
+    assert min(info["pareto_k"], info["log_evidence_error"]) > 1e9
+    assert info["network"] is None
+    assert json.loads(json.dumps(info, allow_nan=False)) == info
 
 
 def test_test_mode_reduces_the_budget(kind, monkeypatch):
