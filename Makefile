@@ -7,12 +7,14 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint tutorials docs clean
+.PHONY: help setup demo test lint tutorials tutorials-fast figures docs clean
 
 help:
 	@echo "make demo   fit the lens that ships with the package (about two minutes)"
 	@echo "make test   lint and tests"
 	@echo "make tutorials  run the tutorials and store their notebooks"
+	@echo "make tutorials-fast  run their scripts on little, without storing anything"
+	@echo "make figures  take the figures of README and documentation out of the notebooks"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make setup  only create $(VENV) and install"
 	@echo "make clean  remove $(VENV) and the outputs of fits"
@@ -41,6 +43,14 @@ test: lint
 tutorials: setup
 	@echo "tutorials: python -m howtolens_ml.build"
 	@$(BIN)/python -m howtolens_ml.build $(TUTORIALS)
+
+tutorials-fast: setup
+	@echo "tutorials-fast: python -m howtolens_ml.build --fast"
+	@$(BIN)/python -m howtolens_ml.build --fast $(TUTORIALS)
+
+figures: setup
+	@echo "figures: python -m howtolens_ml.build --figures"
+	@$(BIN)/python -m howtolens_ml.build --figures $(TUTORIALS)
 
 docs: setup
 	@echo "docs: sphinx-build"

@@ -2,26 +2,43 @@
 
 A script is in the form of PyAutoLens's: module-level strings are text, what is between them is
 code. Notebooks are stored as they came out, with their figures, so they can be read without running
-anything. ``PYAUTO_TEST_MODE=2`` in the environment runs them without their searches.
+anything. The figures that README and documentation show are taken out of them; ``--figures`` does
+only that. ``--fast`` runs the scripts on little and stores nothing: see `howtolens_ml.fast`.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import re
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 from autofit.tools.util import open_atomic
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+
+from howtolens_ml import fast
 
 FOLDER = Path(__file__).parent
 SCRIPTS, NOTEBOOKS = FOLDER / "scripts", FOLDER / "notebooks"
+FIGURES = FOLDER.parent / "docs" / "figures"
+# Figures of README and documentation: the script of each, and words of the cell that draws it.
+SHOWN = {
+    "chapter_1_fit.png": ("chapter_1_swap_the_search", 'title="Best model"'),
+    "chapter_1_posterior.png": ("chapter_1_swap_the_search", '"aml.CNN": result.samples'),
+    "chapter_2_vortex.png": ("chapter_2_vortex_and_mass_sheet", 'title="With vortex"'),
+    "chapter_4_coverage.png": ("chapter_4_uncertainty", "aml.plot.coverage_plot("),
+    "chapter_5_steps.png": ("chapter_5_the_rim", "shown(steps_plot(alone"),
+    "chapter_7_explained.png": ("chapter_7_finding_lenses", 'set_title("Grad-CAM"'),
+    "chapter_8_strange.png": ("chapter_8_morphology_and_anomalies", "heat_map_plot(autoencoder"),
+    "chapter_10_population.png": ("chapter_10_catalogues", "infer_population(samples)\nmedians"),
+}
 # What is printed by libraries on their way is not for readers.
 _STREAMS_KEPT = ("stdout",)
 _LOGGED = re.compile(
@@ -126,36 +143,80 @@ def order_of(script: Path) -> int:
     return int(script.stem.split("_")[1])
 
 
-def build(script: Path) -> float:
-    """Make the notebook of a script; returns the seconds that it ran."""
+def figure_from(notebook: nbformat.NotebookNode, words: str) -> bytes:
+    """The PNG that the one cell with these words drew.
+
+    Raises
+    ------
+    ValueError
+        When there is no such cell, or more than one, or it drew another number of figures.
+    """
+    figures = [
+        output.data["image/png"]
+        for cell in notebook.cells
+        if cell.cell_type == "code" and words in cell.source
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    if len(figures) != 1:
+        raise ValueError(f"{len(figures)} figures, not one, of cells with {words!r}")
+    return base64.b64decode(figures[0])
+
+
+def store_figures(script: Path) -> None:
+    """Take the figures that are shown elsewhere out of a script's stored notebook."""
+    notebook = nbformat.read(NOTEBOOKS / f"{script.stem}.ipynb", as_version=4)
+    for name, (stem, words) in SHOWN.items():
+        if stem == script.stem:
+            FIGURES.mkdir(exist_ok=True)
+            (FIGURES / name).write_bytes(figure_from(notebook, words))
+
+
+def build(script: Path) -> None:
+    """Make the notebook of a script, and the figures that are shown elsewhere."""
     notebook = notebook_from(script.read_text())
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         executed(notebook, Path(folder))
-    seconds = time.perf_counter() - started
     NOTEBOOKS.mkdir(exist_ok=True)
     with open_atomic(NOTEBOOKS / f"{script.stem}.ipynb", "w") as file:
         nbformat.write(notebook, file)
-    return seconds
+    store_figures(script)
+
+
+def run_fast(script: Path) -> None:
+    """Run a script on little, in a folder that is deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        fast.run(script, Path(folder))
 
 
 def main() -> int:
     """Build all, or those that are named by a part of their names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of names, e.g. chapter_2; all by default")
-    names = parser.parse_args().names
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--fast", action="store_true", help="run on little, store nothing")
+    instead.add_argument("--figures", action="store_true", help="only those of stored notebooks")
+    options = parser.parse_args()
     scripts = sorted(SCRIPTS.glob("chapter_*.py"), key=order_of)
+    names = options.names
     chosen = [path for path in scripts if not names or any(name in path.stem for name in names)]
     if not chosen:
         print(f"no tutorial like {', '.join(names)}: see {SCRIPTS}", file=sys.stderr)
         return 2
+    work: Callable[[Path], None] = build
+    if options.fast or options.figures:
+        work = run_fast if options.fast else store_figures
     failed = False
     for script in chosen:
+        started = time.perf_counter()
         try:
-            print(f"{script.stem}: {build(script):.0f} s", flush=True)
-        except CellExecutionError as error:
+            work(script)
+        except Exception:  # whatever a tutorial raises
             failed = True
-            print(f"{script.stem}: failed\n{error}", file=sys.stderr, flush=True)
+            print(f"{script.stem}: failed", file=sys.stderr, flush=True)
+            traceback.print_exc()
+        else:
+            print(f"{script.stem}: {time.perf_counter() - started:.0f} s", flush=True)
     return int(failed)
 
 

@@ -1,11 +1,28 @@
-"""The stored notebooks of the tutorials are those of their scripts, and ran."""
+"""The scripts of the tutorials run, and their stored notebooks are theirs, and ran."""
 
+import os
+import re
 import tokenize
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from autonerves import conf
 
-from howtolens_ml.build import NOTEBOOKS, SCRIPTS, executed, notebook_from, order_of
+from howtolens_ml import fast
+from howtolens_ml.build import (
+    FIGURES,
+    NOTEBOOKS,
+    SCRIPTS,
+    SHOWN,
+    executed,
+    figure_from,
+    notebook_from,
+    order_of,
+)
+
+ROOT = Path(__file__).parents[2]
 
 CHAPTERS = sorted(SCRIPTS.glob("chapter_*.py"), key=order_of)
 CHAPTER = pytest.mark.parametrize("script", CHAPTERS, ids=lambda path: path.stem)
@@ -58,7 +75,7 @@ def test_a_chapter_has_the_form_of_a_tutorial(script):
     assert len(promised) > 4
     for name in promised:
         assert f"__{name}__" in text, name
-    assert 200 <= len(text.splitlines()) <= 450
+    assert 250 <= len(text.splitlines()) <= 450
 
 
 @CHAPTER
@@ -71,3 +88,53 @@ def test_the_notebook_is_of_its_script_and_ran(script):
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+
+
+@CHAPTER
+@pytest.mark.filterwarnings("default")
+def test_a_chapter_runs_on_little(script, tmp_path):
+    fast.run(script, tmp_path)
+
+
+def test_a_quick_run_leaves_nothing_behind(tmp_path):
+    script = tmp_path / "chapter_99_breaks.py"
+    script.write_text(
+        "import os\n"
+        "import matplotlib.pyplot as plt\n"
+        "plt.figure()\n"
+        "plt.rcParams['font.size'] = 30\n"
+        "open('here', 'w').close()\n"
+        "raise InterruptedError(os.environ['PYAUTO_TEST_MODE'])\n"
+    )
+    folder = tmp_path / "run"
+    folder.mkdir()
+    before = dict(os.environ), Path.cwd(), conf.instance.output_path, plt.rcParams["font.size"]
+    with pytest.raises(InterruptedError, match="2"):
+        fast.run(script, folder)
+    after = dict(os.environ), Path.cwd(), conf.instance.output_path, plt.rcParams["font.size"]
+    assert after == before
+    assert not plt.get_fignums()
+    assert (folder / "here").is_file()
+
+
+def test_numbers_that_are_made_smaller_are_in_their_scripts(tmp_path, monkeypatch):
+    assert set(fast.SMALLER) <= {script.stem for script in CHAPTERS}
+    script = tmp_path / "chapter_99_twice.py"
+    script.write_text("n = 100\nm = 100\n")
+    monkeypatch.setitem(fast.SMALLER, script.stem, {"n = 100": "n = 1"})
+    assert fast.smaller(script) == "n = 1\nm = 100\n"
+    monkeypatch.setitem(fast.SMALLER, script.stem, {"= 100": "= 1"})
+    with pytest.raises(ValueError, match="2 times"):
+        fast.smaller(script)
+
+
+def test_figures_of_the_documentation_are_those_of_the_notebooks():
+    assert {path.name for path in FIGURES.iterdir()} == set(SHOWN)
+    for name, (stem, words) in SHOWN.items():
+        notebook = nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+        assert (FIGURES / name).read_bytes() == figure_from(notebook, words), name
+    with pytest.raises(ValueError, match="0 figures"):
+        figure_from(notebook, "no such words")
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("guides/*.md")]
+    shown = {match for page in pages for match in re.findall(r"figures/([\w.]+)", page.read_text())}
+    assert shown == set(SHOWN)
