@@ -72,8 +72,8 @@ def _cards() -> None:
         ]
         if card.metrics:
             rows = "\n".join(
-                f"| {name} | {metric['value']:.4g} | {metric['low']:.4g} to {metric['high']:.4g} "
-                f"| {metric['n']:,} |"
+                f"| {name} | {metric['value']:.4g} "
+                f"| {metric['low']:.4g}&nbsp;to&nbsp;{metric['high']:.4g} | {metric['n']:,} |"
                 for name, metric in card.metrics.items()
             )
             lines.append(
