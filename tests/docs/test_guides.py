@@ -34,7 +34,12 @@ def example(page, folder):
     return "\n".join(typed)
 
 
-WITH_EXAMPLES = [page for page in GUIDES if blocks(page, "python")]
+HEAVY = ("extend", "find", "rim")
+WITH_EXAMPLES = [
+    pytest.param(page, marks=pytest.mark.heavy if page.stem in HEAVY else ())
+    for page in GUIDES
+    if blocks(page, "python")
+]
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)

@@ -90,7 +90,18 @@ def test_the_notebook_is_of_its_script_and_ran(script):
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
 
 
-@CHAPTER
+# Even on little these are the longest; `make tutorials-fast` runs all of them.
+HEAVY = (2, 3, 4, 10)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, marks=pytest.mark.heavy if order_of(script) in HEAVY else ())
+        for script in CHAPTERS
+    ],
+    ids=lambda path: path.stem,
+)
 @pytest.mark.filterwarnings("default")
 def test_a_chapter_runs_on_little(script, tmp_path):
     fast.run(script, tmp_path)
