@@ -98,6 +98,9 @@ def measure_chunk(job: Job, entries: Sequence[Entry], tries: Sequence[int]) -> l
                 finally:
                     # Also of a full disk, or an interrupt: who can raise is not dead.
                     records.end(entry.key)
+            else:
+                # Whoever stored it may have died before its mark was gone.
+                records.end(entry.key)
             done.append(record)
     return done
 

@@ -175,6 +175,7 @@ def run(
                         write_table(records)
                         # Of a large run a table takes long: the more rarely it is written.
                         last = time.monotonic() + (time.monotonic() - now) / _TABLE_SHARE
+                records.sweep()
             finally:
                 tables = write_table(records)
     except OSError as error:

@@ -47,6 +47,8 @@ _SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    # It keeps what a worker did at each hundredth of a second of the last hour.
+    "distributed.worker.profile.enabled": False,
     "distributed.nanny.pre-spawn-environ": ENVIRONMENT
     | {"MALLOC_TRIM_THRESHOLD_": "65536", "DASK_LOGGING__DISTRIBUTED": "critical"},
 }
