@@ -14,6 +14,7 @@ import numpy as np
 
 from autolens_ml.applications.fit import imaging_from_fits, model_from
 from autolens_ml.simulate.description import population_from
+from autolens_ml.simulate.instrument import instrument_from
 from autolens_ml.simulate.population import SimulatedLenses
 from autolens_ml.training.preset import preset_from
 
@@ -295,17 +296,22 @@ HELD_OUT = tuple(f"held-out-{i:03d}" for i in range(100))
 # Arcs below this many sigma in their brightest pixel are no arcs to the eye.
 FAINTEST_ARC = 5.0
 HELD_OUT_MASK = 3.0
+HELD_OUT_SUB_PIXELS = 8
 
 
 def held_out(name: str) -> Lens:
     """Simulate one of `HELD_OUT`: Sersic lens light and source as the network's population has.
 
-    The disc and the structure of the source are left out, so that the model can be right. The
-    priors are PyAutoLens's own but for radii, which end at the mask.
+    The disc and the structure of the source are left out, so that the model can be right, and light
+    is sampled more finely than the network's training needed: the likelihood of bright lens light
+    is rough otherwise. The priors are PyAutoLens's own but for radii, which end at the mask.
     """
     described = copy.deepcopy(preset_from("euclid-sie").data["population"])
     del described["stamps"], described["model"]["lens"]["disk"]
     del described["model"]["source"]["structure"]
+    described["instrument"] = replace(
+        instrument_from(described["instrument"]), over_sample_size=HELD_OUT_SUB_PIXELS
+    )
     population = population_from(described)
     wanted, found = HELD_OUT.index(name), 0
     for batch in population.batches(10 * len(HELD_OUT), HELD_OUT_SEED):
@@ -346,7 +352,8 @@ def _held_out_lens(batch: SimulatedLenses, index: int, peak: float) -> Lens:
         f'Einstein radius {values["galaxies.lens.mass.einstein_radius"]:.2f}", brightest pixel of '
         f"the arcs {peak:.0f} sigma"
     )
-    return Lens(description, dataset.apply_mask(mask=mask), model, truth)
+    dataset = finely_sampled(dataset.apply_mask(mask=mask), HELD_OUT_SUB_PIXELS)
+    return Lens(description, dataset, model, truth)
 
 
 def lenses() -> dict[str, Callable[[], Lens]]:
