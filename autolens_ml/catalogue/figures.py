@@ -17,6 +17,8 @@ __all__ = ["histograms", "parameter_plots", "population_plot"]
 
 _BLUE, _RED = "#1f4e79", "#c0392b"
 _COLUMNS = 4
+# More lenses than these hide each other, and their errors all.
+_FEW = 500
 _CURVES, _MOST_BINS = 60, 60
 
 
@@ -69,6 +71,8 @@ def parameter_plots(
         The file to write.
     """
     (first, x), *others = columns.items()
+    if len(x) > _FEW:
+        errors = {}
     fig, axes = _panels(len(others))
     for axis, (name, y) in zip(axes, others, strict=True):
         axis.errorbar(
@@ -77,9 +81,10 @@ def parameter_plots(
             xerr=errors.get(first),
             yerr=errors.get(name),
             fmt="o",
-            markersize=3.0,
+            markersize=3.0 if len(x) <= _FEW else 1.2,
             linewidth=0.8,
             color=_BLUE,
+            alpha=1.0 if len(x) <= _FEW else 0.4,
             ecolor=_BLUE + "60",
         )
         axis.set_xlabel(label_from(first))

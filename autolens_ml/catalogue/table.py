@@ -19,7 +19,7 @@ from autolens_ml.exceptions import DataError, OptionError
 __all__ = ["read_table", "rows_from", "write_table"]
 
 FIRST = (
-    *("name", "task", "status", "reason", "flags", "seconds"),
+    *("name", "task", "status", "reason", "flags", "seconds", "cpu_seconds"),
     *("memory_mb", "peak_memory_mb", "worker", "try", "file", "output"),
 )
 _NAME = "table"

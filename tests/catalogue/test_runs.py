@@ -65,6 +65,7 @@ def test_each_lens_has_a_result_or_a_reason(run, out, tmp_path):
     assert "KeyError: 'a bug'" in (out / "lenses" / "c" / "error.txt").read_text()
     assert not (out / "lenses" / "b" / "error.txt").exists()
     assert rows["e"]["flags"] == "something was changed; told so"
+    assert all(float(row["cpu_seconds"]) >= 0.0 for row in rows.values())
     assert said[0] == "6 lenses, 0 of them done"
     assert said[-1].startswith("6 of 6 lenses, 3 without a result, ")
     assert said[-1].endswith(" per hour, 0 s left")
