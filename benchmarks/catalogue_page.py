@@ -141,8 +141,9 @@ def _memory_lines(stored: dict[str, Any]) -> list[str]:
                 each["load"],
             ]
         )
-    axis.set(xlabel="lens", ylabel="memory of the worker (MB)", ylim=(0.0, None))
-    axis.legend(frameon=False)
+    top = 1.15 * max(max(each["memory_mb"]) for each in found)
+    axis.set(xlabel="lens", ylabel="memory of the worker (MB)", ylim=(0.0, top))
+    axis.legend(frameon=False, loc="lower right")
     figure.savefig(STORE / "memory.png", dpi=110)
     plt.close(figure)
     heads = ["task", "lenses", "workers", "MB after the first", "after the last", "most"]

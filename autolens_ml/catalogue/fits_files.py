@@ -30,7 +30,7 @@ _MOST_AXES, _BITS = 999, (8, 16, 32, 64, -32, -64)
 _MOST_BLOCKS, _MOST_COMPRESSED = 1000, 2**32
 # What may follow the last unit: special records, which nobody writes any more.
 _MOST_BEHIND = 100 * _BLOCK
-_LONGEST = 200
+_LONGEST = 80
 _KEYS = (b"BITPIX", b"NAXIS", b"PCOUNT", b"GCOUNT")
 _NUMBER = re.compile(rb"\s*([+-]?\d+)\s*(/.*)?")
 
@@ -76,7 +76,7 @@ def _is_file(path: Path) -> bool:
     except OSError as error:
         # Of a name that is too long the beginning says enough.
         raise DataError(
-            f"{plain_text(path)[:_LONGEST]}: {error.strerror}; give the path of a file"
+            f"{plain_text(path.name)[:_LONGEST]}: {error.strerror}; give the path of a file"
         ) from error
     return False
 
