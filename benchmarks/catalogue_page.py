@@ -87,7 +87,7 @@ def _fault_lines(stored: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{name} {lenses[name]}" for name in kept)
     again = lenses["again after a half-written record"]
     of_runs = [
-        [_cell(name), *(_cell("; ".join(f"{k} {v}" for k, v in found.items())),)]
+        [_cell(name), _cell("; ".join(f"{key}: {_words(value)}" for key, value in found.items()))]
         for name, found in runs.items()
     ]
     return [
@@ -108,6 +108,13 @@ def _fault_lines(stored: dict[str, Any]) -> list[str]:
         *(f"| {' | '.join(row)} |" for row in of_runs),
         "",
     ]
+
+
+def _words(value: Any) -> str:
+    """A number, a line, or how many lenses have which status."""
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {status}" for status, count in value.items())
+    return str(value)
 
 
 def _cell(text: str) -> str:
