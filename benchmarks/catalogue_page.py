@@ -1,7 +1,6 @@
 """The page about runs over catalogues, from the JSON files that `benchmarks.catalogue` stores."""
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ def page() -> str:
         "# Runs over catalogues",
         "",
         "`python -m benchmarks.catalogue` makes this page, part by part (`--part`, `--task`). "
-        "`find` looks at cut-outs of 66 x 66 px, `fit` fits lenses of 24 x 24 px with four free "
+        "`find` looks at cut-outs of 66 x 66 px with a network that has learned "
+        "nothing, `fit` fits lenses of 24 x 24 px with four free "
         "parameters: small ones, because what is measured here are runs, not searches. Other "
         "programs ran beside these: load is the machine's average over five minutes, and where it "
         "is above the number of cores, wall times are longer than they would be alone.",
@@ -108,6 +108,11 @@ def _fault_lines(stored: dict[str, Any]) -> list[str]:
         *(f"| {' | '.join(row)} |" for row in of_runs),
         "",
     ]
+
+
+def _short(number: float) -> str:
+    """A number without digits that say nothing."""
+    return f"{number:,.0f}" if number >= 10.0 else f"{number:.2g}"
 
 
 def _words(value: Any) -> str:
@@ -197,8 +202,9 @@ def _scale_lines(stored: dict[str, Any]) -> list[str]:
     )
     words = (
         "All of a run counts, with the start of its processes. The first and the second lens of a "
-        f"worker, of which the first loads the network or compiles the likelihood: {first}. On a "
-        "machine whose cores are busy two workers are not twice as fast as one."
+        f"worker, of which the first loads the network or compiles the likelihood: {first}. "
+        "Other programs held the cores (load): two workers shared what they left, which says "
+        "little of a machine that is free."
     )
     return ["## Lenses per hour", "", words, "", *_table([*heads, "load"], rows)]
 
@@ -242,16 +248,17 @@ def _survey_lines(stored: dict[str, Any]) -> list[str]:
     if not costs:
         return []
     rows = [
-        [what, f"{seconds:.3g}", f"{core_hours:,.0f}"]
-        + [f"{core_hours / cores:,.1f}" for cores in CORES]
-        + [f"{core_hours / speed:,.0f}" for speed in GPU_SPEEDS]
+        [what, *map(_short, (seconds, core_hours))]
+        + [_short(core_hours / many) for many in (*CORES, *GPU_SPEEDS)]
         + [f"`{source}`"]
         for what, seconds, source in costs
         for core_hours in [SURVEY * seconds / 3600.0]
     ]
     heads = ["task", "s of a lens", "core hours", *(f"h on {cores} cores" for cores in CORES)]
     heads += [f"GPU hours, one as fast as {speed} cores" for speed in GPU_SPEEDS]
-    memory = max((each["peak_mb"] for each in _of_tasks(stored, "memory")), default=math.nan)
+    memory = ", ".join(
+        f"{each['peak_mb'] / 1e3:.1f} GB (`{each['task']}`)" for each in _of_tasks(stored, "memory")
+    )
     words = (
         f"Core hours = {SURVEY:,} x seconds of a lens / 3,600; hours on a node = core hours / "
         "cores; GPU hours = core hours / how many cores a GPU is as fast as. Seconds of a lens are "
@@ -263,7 +270,7 @@ def _survey_lines(stored: dict[str, Any]) -> list[str]:
         "machine's; lenses take no longer beside others, and what files, scheduler and the start "
         "of workers take is nothing beside them; all lenses cost what these do, though larger "
         "images, pixelized sources and fits that do not converge cost more; and failures are not "
-        f"tried again. A worker takes {memory / 1e3:.1f} GB. No fit was measured on a GPU: how "
+        f"tried again. A worker takes {memory}. No fit was measured on a GPU: how "
         f"many cores one is as fast as is an assumption here, {GPU_SPEEDS[0]} or {GPU_SPEEDS[1]}, "
         "to be replaced by what a few of your lenses take on yours."
     )
