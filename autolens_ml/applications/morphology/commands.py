@@ -25,6 +25,12 @@ PixelScale = Annotated[
     float | None, typer.Option(help="arcsec per pixel; by default from the headers.")
 ]
 Band = Annotated[str | None, typer.Option(help="Which band of files with several, e.g. VIS.")]
+Psf = Annotated[
+    Path | None, typer.Option(help="FITS file of the PSF of all images, where theirs have none.")
+]
+NoiseMap = Annotated[
+    Path | None, typer.Option(help="FITS file of the noise map of all images, likewise.")
+]
 Out = Annotated[Path | None, typer.Option(help="CSV file of the table.")]
 Classifier = Annotated[str, typer.Option(help="A network for morphology, by name or path.")]
 Autoencoder = Annotated[str, typer.Option(help="A network for anomalies, by name or path.")]
@@ -45,6 +51,8 @@ def classify(
     network: Classifier = "morphology-i",
     pixel_scale: PixelScale = None,
     band: Band = None,
+    psf: Psf = None,
+    noise_map: NoiseMap = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +60,15 @@ def classify(
     with _session() as say:
         from autolens_ml.applications.morphology.look import classify as look
 
-        report = look(files, network=network, pixel_scale=pixel_scale, band=band, progress=say)
+        report = look(
+            files,
+            network=network,
+            pixel_scale=pixel_scale,
+            band=band,
+            psf=psf,
+            noise_map=noise_map,
+            progress=say,
+        )
         written = [] if out is None else [str(report.write(out))]
     _print({**report.as_dict(), "files": written}, as_json, report.table(), *written)
 
@@ -64,6 +80,8 @@ def anomaly(
     score: Score = None,
     pixel_scale: PixelScale = None,
     band: Band = None,
+    psf: Psf = None,
+    noise_map: NoiseMap = None,
     maps: Maps = None,
     out: Out = None,
     as_json: Json = False,
@@ -78,6 +96,8 @@ def anomaly(
             score=score,
             pixel_scale=pixel_scale,
             band=band,
+            psf=psf,
+            noise_map=noise_map,
             maps=maps,
             progress=say,
         )
@@ -92,6 +112,8 @@ def report(
     autoencoder: Autoencoder = "anomaly-vae",
     pixel_scale: PixelScale = None,
     band: Band = None,
+    psf: Psf = None,
+    noise_map: NoiseMap = None,
     fit_lenses: Annotated[
         bool,
         typer.Option(
@@ -111,7 +133,13 @@ def report(
         from autolens_ml.applications.morphology.look import anomalies
         from autolens_ml.applications.morphology.look import classify as look
 
-        options: dict[str, Any] = {"pixel_scale": pixel_scale, "band": band, "progress": say}
+        options: dict[str, Any] = {
+            "pixel_scale": pixel_scale,
+            "band": band,
+            "psf": psf,
+            "noise_map": noise_map,
+            "progress": say,
+        }
         classes = look(files, network=network, **options)
         strange = anomalies(files, network=autoencoder, **options)
         fits = []

@@ -228,6 +228,8 @@ def compare_flagged(
     *,
     pixel_scale: float | None = None,
     band: str | None = None,
+    psf: str | Path | None = None,
+    noise_map: str | Path | None = None,
     output: str | Path = "output",
     seed: int | None = None,
     max_likelihood_calls: int | None = None,
@@ -237,7 +239,7 @@ def compare_flagged(
     instrument, found = Instrument.from_dict(card.instrument), []
     for row in rows:
         try:
-            lens = lens_from(row.name, card, pixel_scale, band)
+            lens = lens_from(row.name, card, pixel_scale, band, psf=psf, noise_map=noise_map)
             found.append(
                 compare_vortex(
                     lens,

@@ -131,6 +131,8 @@ def classify(
     network: str | Path = "morphology-i",
     pixel_scale: float | None = None,
     band: str | None = None,
+    psf: str | Path | None = None,
+    noise_map: str | Path | None = None,
     progress: Progress = lambda line: None,
 ) -> Report:
     """Calibrated probabilities of no substructure, subhaloes and a vortex.
@@ -144,8 +146,8 @@ def classify(
         :func:`~autolens_ml.applications.morphology.observed.lens_from`.
     network
         For morphology, by name or path.
-    pixel_scale, band
-        As of ``lens_from``.
+    pixel_scale, band, psf, noise_map
+        As of ``lens_from``, for all files.
     progress
         Takes a line at a time.
 
@@ -159,7 +161,8 @@ def classify(
     card = find_card(network, MORPHOLOGY)
     classifier = stored_network(card)
     rows = []
-    for lenses, errors in _read(inputs, card, pixel_scale, band, progress):
+    reading = {"pixel_scale": pixel_scale, "band": band, "psf": psf, "noise_map": noise_map}
+    for lenses, errors in _read(inputs, card, progress, reading):
         rows += errors
         if lenses:
             rows += classes_of(lenses, card, classifier)
@@ -199,6 +202,8 @@ def anomalies(
     score: str | None = None,
     pixel_scale: float | None = None,
     band: str | None = None,
+    psf: str | Path | None = None,
+    noise_map: str | Path | None = None,
     maps: str | Path | None = None,
     progress: Progress = lambda line: None,
 ) -> Report:
@@ -206,7 +211,7 @@ def anomalies(
 
     Parameters
     ----------
-    inputs, pixel_scale, band, progress
+    inputs, pixel_scale, band, psf, noise_map, progress
         As of `classify`.
     network
         For anomalies, by name or path. One that is told the smooth lens is told what a fit finds.
@@ -234,7 +239,8 @@ def anomalies(
     threshold = float(autoencoder.thresholds[SCORES.index(score)])
     rows, scale = [], card.inputs["pixel_scale"]
     instrument = Instrument.from_dict(card.instrument)
-    for lenses, errors in _read(inputs, card, pixel_scale, band, progress):
+    reading = {"pixel_scale": pixel_scale, "band": band, "psf": psf, "noise_map": noise_map}
+    for lenses, errors in _read(inputs, card, progress, reading):
         rows += errors
         if not lenses:
             continue
@@ -263,9 +269,8 @@ def anomalies(
 def _read(
     inputs: Sequence[str | Path],
     card: Card,
-    pixel_scale: float | None,
-    band: str | None,
     progress: Progress,
+    reading: dict[str, Any],
 ) -> Iterator[tuple[list[ObservedLens], list[Looked]]]:
     """Lenses in batches, and rows of files that could not be read."""
     files = files_from(inputs)
@@ -273,7 +278,7 @@ def _read(
         lenses, errors = [], []
         for path in files[first : first + _BATCH]:
             try:
-                lenses.append(lens_from(path, card, pixel_scale, band))
+                lenses.append(lens_from(path, card, **reading))
             except DataError as error:
                 errors.append(Looked(str(path), error=" ".join(str(error).split())))
         yield lenses, errors

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from typer.testing import CliRunner
 
 from autolens_ml.cli import app
+from autolens_ml.networks.checkpoint import find_card
 from tests.morphologies import (
     observed,
     small_systems,
@@ -57,3 +59,23 @@ def test_bad_input(paths, tmp_path):
     _, classifier, _ = paths
     done = run("classify", tmp_path / "none.fits", "--network", classifier)
     assert done.exit_code == 2 and "no such file" in done.output
+
+
+@pytest.mark.parametrize("command", ["classify", "anomaly", "report"])
+def test_psf_and_noise_map_in_files_of_their_own(paths, tmp_path, command):
+    file, *networks = paths
+    scale = find_card(networks[0]).inputs["pixel_scale"]
+    header = fits.Header({"PIXSCALE": scale})
+    image, kernel = np.load(file), np.ones((3, 3)) / 9.0
+    for name, array in (("data", image), ("noise", np.ones_like(image)), ("psf", kernel)):
+        fits.writeto(tmp_path / f"{name}.fits", array, header)
+    used = {
+        "classify": ["--network", networks[0]],
+        "anomaly": ["--network", networks[1]],
+        "report": ["--network", networks[0], "--autoencoder", networks[1]],
+    }[command]
+    alone = run(command, tmp_path / "data.fits", *used)
+    assert alone.exit_code == 2 and "--psf" in alone.output
+    given = ("--psf", tmp_path / "psf.fits", "--noise-map", tmp_path / "noise.fits")
+    done = run(command, tmp_path / "data.fits", *used, *given)
+    assert done.exit_code == 0, done.output
