@@ -99,7 +99,11 @@ def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.Notebook
         When a cell fails.
     """
     client = NotebookClient(
-        notebook, timeout=_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}}
+        notebook,
+        timeout=_TIMEOUT,
+        startup_timeout=_TIMEOUT,  # on a busy machine a kernel takes minutes to come up
+        kernel_name="python3",
+        resources={"metadata": {"path": folder}},
     )
     client.execute()
     return cleaned(notebook)

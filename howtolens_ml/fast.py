@@ -58,8 +58,8 @@ SMALLER: dict[str, dict[str, str]] = {
         'bands=["VIS"]), 64, seed=70': 'bands=["VIS"]), 8, seed=70',
         "range(0, 64, 32)": "range(0, 8, 32)",
         "window=8,": "window=40,",
-        "n_draws=4, window=34": "n_draws=1, window=68",
-        "name, n_draws=4": "name, n_draws=1",
+        "n_draws=4, window=34": "n_draws=2, window=68",
+        "name, n_draws=4": "name, n_draws=2",
     },
     "chapter_8_morphology_and_anomalies": {
         "population, 128, seed=8": "population, 32, seed=8",

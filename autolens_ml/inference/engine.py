@@ -29,6 +29,7 @@ from autolens_ml.inference.polish import at_scale, mode_at, polished
 from autolens_ml.inference.state import Settings, Stage, State, Summary
 from autolens_ml.inference.symmetry import Proposal, confirmed_relabellings
 from autolens_ml.inference.target import Target
+from autolens_ml.inference.variational import matched
 
 # Two points are in one basin when the log posterior between them dips by less than this.
 _BARRIER = 0.5
@@ -53,6 +54,8 @@ _HOPELESS = 3000.0
 # Shares of the budget that the first round of polishing, and all of it, may plan for.
 _FIRST_POLISH_SHARE = 0.1
 _POLISH_SHARE = 0.4
+# Share of the budget that gradients around a mode may take.
+_MATCHING_SHARE = 0.08
 # Adaptation goes on while two rounds are this much better than the two before, ...
 _IMPROVEMENT = 1.15
 # ... and while the effective number of samples learned from is below this times the dimension:
@@ -276,7 +279,8 @@ class Engine:
         best = state.modes[0].log_posterior if state.modes else log_posterior
         matters = log_posterior > best - _WORTH_KEEPING
         if self.target.has_gradient and matters:
-            mode = at_scale(self.target, mode)
+            n_gradients = int(_MATCHING_SHARE * self._settings.max_likelihood_calls)
+            mode = matched(self.target, at_scale(self.target, mode), n_gradients, rng)
         state.modes.append(mode)
         if state.pending:
             return
