@@ -203,8 +203,7 @@ def _scale_lines(stored: dict[str, Any]) -> list[str]:
     words = (
         "All of a run counts, with the start of its processes. The first and the second lens of a "
         f"worker, of which the first loads the network or compiles the likelihood: {first}. "
-        "Other programs held the cores (load): two workers shared what they left, which says "
-        "little of a machine that is free."
+        "Where the load is well above the workers, other programs had a share of the cores."
     )
     return ["## Lenses per hour", "", words, "", *_table([*heads, "load"], rows)]
 
