@@ -17,6 +17,7 @@ from astropy.table import Table
 from pyarrow import parquet
 
 import autolens_ml as aml
+from autolens_ml.catalogue import measuring
 from autolens_ml.catalogue import records as records_module
 from autolens_ml.catalogue.entries import entries_from
 from autolens_ml.catalogue.measuring import Job, measure_chunk
@@ -73,14 +74,21 @@ def test_each_lens_has_a_result_or_a_reason(run, out, tmp_path):
     assert json.loads(json.dumps(report.as_dict()))["n_errors"] == 3
 
 
-def test_memory_is_that_of_the_worker_after_the_lens(run, out, tmp_path):
-    ballast = np.ones(int(3e7))  # 240 MB, gone before the second lens
-    run(write(tmp_path / "in", a="1"))
+def test_memory_is_that_of_the_worker_after_the_lens(run, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "_memory", iter([500.0, 300.0]).__next__)
+    run(write(tmp_path / "in", a="1", b="2"))
+    assert [float(rows_of(out)[name]["memory_mb"]) for name in "ab"] == [500.0, 300.0]
+    assert all(float(row["peak_memory_mb"]) > 0.0 for row in rows_of(out).values())
+
+
+def test_memory_that_is_given_back_is_not_counted():
+    before = measuring._memory()
+    ballast = np.ones(int(3e7))  # 240 MB
+    full, peak = measuring._memory(), measuring._peak_memory()
     del ballast
-    run(write(tmp_path / "in", b="2"))
-    first, second = (rows_of(out)[name] for name in "ab")
-    assert float(first["memory_mb"]) - float(second["memory_mb"]) > 100.0
-    assert float(second["peak_memory_mb"]) >= float(first["memory_mb"])
+    assert full - before > 100.0
+    assert peak >= full - 1.0
+    assert full - measuring._memory() > 100.0
 
 
 def test_tables_say_the_same(run, out, tmp_path):
