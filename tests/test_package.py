@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -80,3 +81,17 @@ def test_examples_of_the_readme_run(tmp_path):
     # The evidence of the demo's fit, some 3214: a local maximum is thousands below it.
     assert abs(float(log_evidence) - 3214.0) < 5.0
     assert list((tmp_path / "output" / "demo" / "readme").glob("*/files/samples.csv"))
+
+
+def test_extras_that_are_named_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pages = [*(ROOT / "autolens_ml").rglob("*.py"), *(ROOT / "docs").glob("**/*.md")]
+    pages = [page for page in pages if "_build" not in page.parts] + [ROOT / "README.md"]
+    named = {
+        name
+        for page in pages
+        for group in re.findall(r"(?:autolens_ml|\.)\[([a-z,]+)\]", page.read_text())
+        for name in group.split(",")
+    }
+    assert "slurm" in named
+    assert named <= set(extras["optional-dependencies"])
