@@ -5,40 +5,31 @@ sanity check says whether a map depends on what the network has learned at all. 
 of it stands on, comes with ``pip install 'autolens_ml[explain]'``.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
 # Where each name lives. The command line reads this package for its help, and does not need torch.
-_PUBLIC = {
-    "METHODS": "attribution",
-    "grad_cam": "attribution",
-    "guided_backprop": "attribution",
-    "guided_grad_cam": "attribution",
-    "occlusion_map": "attribution",
-    "KernelAnswers": "kernels",
-    "kernel_answers": "kernels",
-    "Layer": "layers",
-    "layers_of": "layers",
-    "Maximised": "maximise",
-    "activation_maximisation": "maximise",
-    "class_image": "maximise",
-    "class_score": "maximise",
-    "deep_dream": "maximise",
-    "exciting_images": "maximise",
-    "kernel_score": "maximise",
-    "Sanity": "sanity",
-    "sanity_check": "sanity",
-    "Explanation": "run",
-    "Options": "run",
-    "explain_file": "run",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "attribution": [
+            "METHODS",
+            "grad_cam",
+            "guided_backprop",
+            "guided_grad_cam",
+            "occlusion_map",
+        ],
+        "kernels": ["KernelAnswers", "kernel_answers"],
+        "layers": ["Layer", "layers_of"],
+        "maximise": [
+            "Maximised",
+            "activation_maximisation",
+            "class_image",
+            "class_score",
+            "deep_dream",
+            "exciting_images",
+            "kernel_score",
+        ],
+        "run": ["Explanation", "Options", "explain_file"],
+        "sanity": ["Sanity", "sanity_check"],
+    },
+)

@@ -23,8 +23,8 @@ _LEAST_VARIANCE, _MOST_VARIANCE = 1e-14, 1.0
 def matched(target: Target, mode: Mode, n_gradients: int, rng: np.random.Generator) -> Mode:
     """The Gaussian whose scores match the posterior's: "batch and match".
 
-    Cai, Modi, Pillaud-Vivien, Margossian, Gower, Blei & Saul (2024), arXiv:2402.14758, algorithm 1,
-    with its steps of batch size over iteration.
+    Cai, Modi, Pillaud-Vivien, Margossian, Gower, Blei & Saul (2024), arXiv:2402.14758, with steps
+    of batch size over iteration.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ Pixels without data become 0 either way.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -62,7 +63,7 @@ NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-class Finder(nn.Module):
+class Finder(nn.Module, ABC):
     """What networks that find lenses have in common.
 
     Parameters
@@ -126,9 +127,9 @@ class Finder(nn.Module):
         """Logits, shape (n, 2)."""
         return self.logits(self.normalised(images)).float()
 
+    @abstractmethod
     def logits(self, normalised: torch.Tensor) -> torch.Tensor:
         """Logits of images that are normalised already, shape (n, 2)."""
-        raise NotImplementedError
 
     def probabilities(self, images: torch.Tensor) -> torch.Tensor:
         """Calibrated probabilities of a lens, shape (n,)."""

@@ -3,36 +3,18 @@
 Every name is imported when it is first used: those of networks load torch.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_PUBLIC = {
-    "TrueMaps": "reconstruction_plots",
-    "bias_plot": "shear_plots",
-    "corner": "corner_plots",
-    "coverage_plot": "calibration_plots",
-    "heat_map_plot": "morphology_plots",
-    "map_plot": "explain_plots",
-    "reconstruction_plot": "reconstruction_plots",
-    "reliability_plot": "finder_plots",
-    "roc_plot": "finder_plots",
-    "sanity_plot": "explain_plots",
-    "sbc_plot": "calibration_plots",
-    "steps_plot": "reconstruction_plots",
-    "subplot_fit": "fit_plots",
-    "tarp_plot": "calibration_plots",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "calibration_plots": ["coverage_plot", "sbc_plot", "tarp_plot"],
+        "corner_plots": ["corner"],
+        "explain_plots": ["map_plot", "sanity_plot"],
+        "finder_plots": ["reliability_plot", "roc_plot"],
+        "fit_plots": ["subplot_fit"],
+        "morphology_plots": ["heat_map_plot"],
+        "reconstruction_plots": ["TrueMaps", "reconstruction_plot", "steps_plot"],
+        "shear_plots": ["bias_plot"],
+    },
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,7 @@ class CorrectedSearch(NonLinearSearch):
             self.check_network(model)
         super().pre_fit_output(analysis=analysis, model=model, info=info)
 
+    @abstractmethod
     def check_network(self, model: Any) -> None:
         """Refuse a network that cannot be used for a model, as far as that is known before a fit.
 
@@ -162,7 +164,6 @@ class CorrectedSearch(NonLinearSearch):
         NetworkError
             When it is not known, damaged, or for something else.
         """
-        raise NotImplementedError
 
     def settings_for(self, starts: Starts) -> Settings:
         """What the engine is told where it starts from these."""

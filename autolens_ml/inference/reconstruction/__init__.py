@@ -4,31 +4,16 @@
 the loop alone.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import Any
-
-_ROOMS = {
-    "FineTuning": "fine_tuning",
-    "LensImage": "lens_image",
-    "LensSummary": "summary",
-    "Loop": "loop",
-    "LoopOptions": "loop",
-    "Reconstruction": "reconstruct",
-    "Reconstructor": "reconstruct",
-    "Refinement": "refinement",
-    "Steps": "reconstruct",
-    "compared": "summary",
-    "load_reconstructor": "reconstruct",
-    "mass_sheet_factor": "summary",
-    "summary_of": "summary",
-}
-
-__all__ = sorted(_ROOMS)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "fine_tuning": ["FineTuning"],
+        "lens_image": ["LensImage"],
+        "loop": ["Loop", "LoopOptions"],
+        "reconstruct": ["Reconstruction", "Reconstructor", "Steps", "load_reconstructor"],
+        "refinement": ["Refinement"],
+        "summary": ["LensSummary", "compared", "mass_sheet_factor", "summary_of"],
+    },
+)
