@@ -66,7 +66,7 @@ def files_from(inputs: Sequence[str | Path]) -> list[Path]:
                 raise DataError(f"{path}: no images ({', '.join((*_FITS, *_OTHERS))}) in there")
             files += inside
         elif not path.is_file():
-            raise DataError(f"{path}: no such file")
+            raise DataError(f"{path}: no such file; give images, or a folder of them")
         elif path.suffix.lower() not in _FITS + _OTHERS:
             raise DataError(f"{path}: give FITS files, .npy arrays or pictures")
         else:
