@@ -173,6 +173,9 @@ class _OU(Finder):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
                 nn.init.zeros_(module.bias)
+        # Images of one band are in both orders of memory: the weights decide, and the maxima are
+        # four times as fast with channels side by side.
+        self.to(memory_format=torch.channels_last)
 
     def logits(self, normalised: torch.Tensor) -> torch.Tensor:
         return self.fc_layer(self.layer(normalised).flatten(1))

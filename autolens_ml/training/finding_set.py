@@ -1,7 +1,7 @@
 """Sets of lenses and non-lenses: simulated once for all networks, observed afresh in every step.
 
-What is stored has no noise. At every step exposure times, noise, orientation and the edge of the
-cut-out are drawn anew, so that no image is ever seen twice.
+What is stored has no noise. At every step exposure times, noise, orientation, middle and edge of
+the cut-out are drawn anew, so that no image is ever seen twice.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ __all__ = ["FindingBatch", "FindingSet", "FindingSource", "turned"]
 # an edge nearer than that of the field, this far from the middle [arcsec].
 _UNEVEN_DEPTH, _RESAMPLED, _FRAMED = 0.2, 0.5, 0.25
 _FRAMES = (4.0, 10.0)
+# How far the middles of cut-outs are from those of galaxies along y and x, an rms in arcsec.
+_OFF_CENTRE = 0.25
 # Half precision holds values up to 65504.
 _LARGEST = 6.0e4
 
@@ -106,8 +108,8 @@ class FindingSource:
     shape, pixel_scale
         Pixels (y, x) and arcsec per pixel of the network's grid.
     augment
-        Whether exposure times, orientation and edges are drawn anew; otherwise systems are seen in
-        a typical observation, with nothing drawn but the noise.
+        Whether exposure times, orientation, middles and edges are drawn anew; otherwise systems are
+        seen in the middle of a typical observation, with nothing drawn but the noise.
     """
 
     def __init__(
@@ -136,11 +138,15 @@ class FindingSource:
         turns = rng.integers(8, size=n) if self.augment else np.zeros(n, dtype=int)
         framed = rng.random(n) < (_FRAMED if self.augment else 0.0)
         frames = np.where(framed, rng.uniform(*_FRAMES, size=n), np.inf)
+        # By whole pixels of the coarsest band, so that all bands move by the same angle.
+        step = max(band.instrument.pixel_scale for band in self.bands)
+        off = np.rint(rng.normal(scale=_OFF_CENTRE / step, size=(n, 2))) * step * self.augment
         planes = []
         for band, own in zip(self.bands, _streams(self.bands, rng), strict=True):
-            image = np.asarray(self.systems.images[band.name][rows], dtype=np.float32)
-            observed = self._observed(torch.from_numpy(image), band, longer, own)
             side, scale = band.instrument.shape[0], band.instrument.pixel_scale
+            image = np.asarray(self.systems.images[band.name][rows], dtype=np.float32)
+            image = _moved(image, np.rint(off / scale).astype(int))
+            observed = self._observed(torch.from_numpy(image), band, longer, own)
             observed[_beyond(frames, side, scale)] = torch.nan
             if (side, scale) != (self.shape[0], self.pixel_scale):
                 observed = torch.from_numpy(
@@ -183,6 +189,13 @@ def _streams(bands: Sequence[Band], rng: np.random.Generator) -> list[np.random.
 
 def _column(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values).float()[:, None, None]
+
+
+def _moved(images: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Images, shape (n, y, x), each moved by pixels (y, x), shape (n, 2); edges wrap around."""
+    return np.stack(
+        [np.roll(image, by, axis=(0, 1)) for image, by in zip(images, pixels, strict=True)]
+    )
 
 
 def _beyond(frames: np.ndarray, side: int, pixel_scale: float) -> torch.Tensor:

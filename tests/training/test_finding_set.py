@@ -62,9 +62,29 @@ def test_batches_are_in_the_bands_and_on_the_grid_of_the_network(bands, side, sc
     assert batch.images.shape == (3, len(bands), side, side)
     assert batch.images.dtype == torch.float32
     assert torch.equal(batch.labels, own.labels[[1, 3, 4]])
-    # Bands are in their order: all see the point in the middle, those of VIS as a smaller one.
-    middle = batch.images[..., side // 2 - 1 : side // 2 + 1, side // 2 - 1 : side // 2 + 1]
+    # All bands see the point near the middle, those of VIS as a smaller one.
+    near = round(2.0 / scale) if augment else 1
+    middle = batch.images[
+        ..., side // 2 - near : side // 2 + near, side // 2 - near : side // 2 + near
+    ]
     assert (middle.amax((2, 3)) > 20.0).all()
+
+
+def test_cutouts_for_training_are_not_quite_centred_and_others_are():
+    def middles(augment):
+        images = source(("VIS", "J"), 200, 0.1, augment, n=64).batch_from(np.arange(64), rng(2))
+        light = images.images.nan_to_num(nan=0.0).clamp(min=70.0) - 70.0
+        x = 0.1 * (torch.arange(200) - 99.5)
+        total = light.sum((-2, -1))
+        return torch.stack(
+            ((light.sum(-1) * x).sum(-1) / total, (light.sum(-2) * x).sum(-1) / total), dim=-1
+        )
+
+    assert middles(False).abs().max() < 0.1
+    off = middles(True)
+    assert 0.15 < off.std() < 0.35
+    # Bands move together.
+    torch.testing.assert_close(off[:, 0], off[:, 1], atol=0.1, rtol=0.0)
 
 
 def test_noise_is_that_of_an_empty_pixel_and_of_photons():
@@ -107,10 +127,11 @@ def test_bands_are_turned_and_framed_together():
     assert (share[:, 3] - share[:, 0]).abs().max() < 0.08
     # The bright pixel off the middle is at one place in all bands of NISP.
     blurred = images[:, :3].nan_to_num()
-    blurred[..., 31:35, 31:35] = 0.0
+    blurred[..., 25:41, 25:41] = 0.0
     places = blurred.flatten(2).argmax(-1)[~framed]
     assert (places == places[:, :1]).all()
-    assert len(places[:, 0].unique()) == 8
+    # Eight orientations of whole steps off the middle.
+    assert len(places[:, 0].unique()) > 8
 
 
 def test_exposure_times_differ_and_are_long_in_all_bands_or_in_none():
