@@ -310,7 +310,7 @@ def image_from(path: str | Path, mode: str = "grayscale", flip_rows: bool = Fals
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file; give an image in FITS, PNG or TIFF")
     if path.name.lower().endswith(_FITS):
         image, stated = _fits_image(path)
         flip_rows = _flip(stated, str(path), flip_rows)

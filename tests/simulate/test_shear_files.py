@@ -225,7 +225,7 @@ def test_every_problem_has_its_line(stamps):
         f"{stamps}: entry 0 has no number g1",
         f"{stamps}: entry 1 has no number g2",
         f"{stamps}: entry 3 has no number g2",
-        f"{folder / 'psf_0.fits'}: no such file",
+        f"{folder / 'psf_0.fits'}: no such file; give an image in FITS, PNG or TIFF",
         f"{folder / 'gal_1.fits'}: not a readable FITS file",
         f"{stamps}: entry 2 names no psf",
         f"{stamps}: entry 3 names no galaxy",

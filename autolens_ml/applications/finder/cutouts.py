@@ -86,7 +86,9 @@ def candidates_from(inputs: Sequence[str | Path], bands: Sequence[str]) -> list[
         elif path.is_file():
             found.append(Candidate(path.name, {"": path}))
         else:
-            raise DataError(f"{path}: no such file or folder")
+            raise DataError(
+                f"{path}: no such file or folder; give FITS files, a folder of them or a catalogue"
+            )
     seen: set[str] = set()
     for candidate in found:
         if candidate.name in seen:
@@ -220,7 +222,7 @@ class _opened:
 
     def __enter__(self) -> fits.HDUList:
         if not self._path.is_file():
-            raise DataError(f"{self._path}: no such file")
+            raise DataError(f"{self._path}: no such file; give the path of a FITS file")
         try:
             with warnings.catch_warnings():
                 # What astropy mends on reading needs no word; what it cannot mend raises.

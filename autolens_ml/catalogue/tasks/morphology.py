@@ -45,7 +45,7 @@ def classified(entry: Entry, options: MorphologyOptions, folder: Path) -> Outcom
     card = find_card(options.network, MORPHOLOGY)
     with whole_files((entry.file, options.psf, options.noise_map)):
         if not entry.file.is_file():
-            raise DataError(f"{entry.file}: no such file")
+            raise DataError(f"{entry.file}: no such file; give the path of a FITS or NumPy image")
         lens = lens_from(
             entry.file,
             card,
