@@ -70,7 +70,9 @@ def fit(
     mask_radius: Annotated[float, typer.Option(help="Radius of the mask in arcsec.")] = 3.0,
     over_sampling: Annotated[
         int | None,
-        typer.Option(help="Sub-pixels per side; by default 4, 2, 1 with distance from the centre."),
+        typer.Option(
+            help="Sub-pixels per side where the image is bright; by default 4, 2, 1 with distance."
+        ),
     ] = None,
     model: Annotated[
         str,

@@ -12,7 +12,7 @@ import autofit as af
 import autolens as al
 import numpy as np
 
-from autolens_ml.applications.fit import imaging_from_fits, model_from
+from autolens_ml.applications.fit import finely_sampled, imaging_from_fits, model_from
 from autolens_ml.simulate.description import population_from
 from autolens_ml.simulate.instrument import instrument_from
 from autolens_ml.simulate.population import SimulatedLenses
@@ -171,8 +171,6 @@ SKIES: dict[str, Sky] = {
 
 # The sky is bright: the noise map is made from the data, and few counts would bias every fit.
 LIGHT_RADIUS, LIGHT_INDEX, SKY_LEVEL = 0.7, 3.0, 1000.0
-# Pixels below so many sigma are fitted with so many sub-pixels per side.
-BRIGHT, COARSEST = 5.0, 2
 
 
 def _tracer(sky: Sky) -> al.Tracer:
@@ -228,18 +226,6 @@ def _dataset(sky: Sky) -> al.Imaging:
         shape_native=shape, pixel_scales=sky.pixel_scale, radius=sky.mask_radius
     )
     return finely_sampled(dataset.apply_mask(mask=mask), sky.sub_pixels)
-
-
-def finely_sampled(dataset: al.Imaging, sub_pixels: int) -> al.Imaging:
-    """Over-sample where there is light to sample: coarser, cuspy light makes likelihoods jump."""
-    sizes = al.util.over_sample.over_sample_size_via_adapt_from(
-        data=dataset.data,
-        noise_map=dataset.noise_map,
-        signal_to_noise_cut=BRIGHT,
-        sub_size_lower=COARSEST,
-        sub_size_upper=sub_pixels,
-    )
-    return dataset.apply_over_sampling(over_sample_size_lp=sizes)
 
 
 def _model(sky: Sky) -> af.Collection:

@@ -22,7 +22,7 @@ from autofit.tools.util import open_atomic
 from scipy.optimize import minimize
 
 from autolens_ml.applications.morphology.baselines import PrincipalComponents
-from autolens_ml.applications.morphology.evidence import DECISIVE, compare_vortex
+from autolens_ml.applications.morphology.evidence import DECISIVE, SUB_PIXELS, compare_vortex
 from autolens_ml.applications.morphology.observed import ObservedLens
 from autolens_ml.exceptions import NetworkError
 from autolens_ml.networks.architectures import stored_network
@@ -211,7 +211,9 @@ def binned(mass, found, n_bins=8):
 
 def bayes_factors(folder, n, seed, max_likelihood_calls):
     """Ln Bayes factors for a vortex by `aml.CNN`, and the masses of the vortices."""
-    setting = SETTINGS["model-i"].changed(vortex_share=SHARES)
+    # Sampled as finely as fits sample them: what is coarser is another image.
+    finely = {"over_sample_size": SUB_PIXELS}
+    setting = SETTINGS["model-i"].changed(vortex_share=SHARES, instrument=finely)
     population = MorphologyPopulation(setting, {"vortex": 1.0})
     ((systems, batch),) = observed_batches(population, n, seed)
     table = folder / "bayes_factors.json"

@@ -40,8 +40,8 @@ import autolens_ml as aml
 __The Lens__
 
 We simulate the lens ourselves, because then we know the truth. It is an isothermal ellipsoid with an Einstein radius of
-1.2", and behind it a round galaxy with an exponential profile. The pixels and the PSF are those of Euclid's visible
-camera.
+1.2", and nearly behind it is a round galaxy with an exponential profile, so that its images join into a ring. The pixels
+and the PSF are those of Euclid's visible camera.
 """
 
 grid = al.Grid2D.uniform(shape_native=(50, 50), pixel_scales=0.1, over_sample_size=4)
@@ -67,24 +67,15 @@ dataset = dataset.apply_mask(mask=mask).apply_over_sampling(over_sample_size_lp=
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 aplt.plot_array(array=dataset.data, ax=axes[0], title="Image", cb_unit="e-/s")
 aplt.plot_array(array=dataset.signal_to_noise_map, ax=axes[1], title="Signal / noise", cb_unit="")
-
-"""
-The source is nearly behind the lens, so its images join into a ring. How bright it is where it is brightest, and how many
-pixels will be fitted:
-"""
-
 print(f"brightest pixel: signal-to-noise {np.max(dataset.signal_to_noise_map.array):.0f}")
-print(f"pixels that are fitted: {dataset.data.array.size:,}")
 
 """
 __The Model__
 
 Seven free parameters: three of the mass, whose centre we take to be where the light of the lens was before it was
-subtracted, and four of the source. We set a few priors by hand. PyAutoLens's defaults are made
-for anything from dwarfs to clusters (the Einstein radius may be up to 8"), and nobody who has looked at this image
-believes in an Einstein radius outside of it.
-
-Nothing here knows about `autolens_ml`.
+subtracted, and four of the source. We set a few priors by hand. PyAutoLens's defaults are made for anything from dwarfs to
+clusters (the Einstein radius may be up to 8"), and nobody who has looked at this image believes in an Einstein radius
+outside of it. Nothing here knows about `autolens_ml`.
 """
 
 mass = af.Model(al.mp.Isothermal, centre=(0.0, 0.0))
@@ -165,15 +156,9 @@ fit = result.max_log_likelihood_fit
 figure, axes = plt.subplots(1, 3, figsize=(14.5, 4.2), layout="constrained")
 aplt.plot_array(array=fit.data, ax=axes[0], title="Data", cb_unit="e-/s")
 aplt.plot_array(array=fit.model_data, ax=axes[1], title="Best model", cb_unit="e-/s")
-aplt.plot_array(
-    array=fit.normalized_residual_map,
-    ax=axes[2],
-    title="Residuals / noise",
-    colormap="RdBu_r",
-    vmin=-5.0,
-    vmax=5.0,
-    cb_unit=r"$\sigma$",
-)
+style = {"colormap": "RdBu_r", "vmin": -5.0, "vmax": 5.0, "cb_unit": r"$\sigma$"}
+residuals = fit.normalized_residual_map
+aplt.plot_array(array=residuals, ax=axes[2], title="Residuals / noise", **style)
 plt.show()
 print(f"chi squared per pixel: {float(fit.chi_squared) / dataset.data.array.size:.2f}")
 
@@ -222,14 +207,11 @@ def medians_and_widths(samples):
 
 median, width = medians_and_widths(result.samples)
 nautilus_median, nautilus_width = medians_and_widths(nautilus_result.samples)
-shifts = np.abs(median - nautilus_median) / nautilus_width
+shifts, ratios = np.abs(median - nautilus_median) / nautilus_width, width / nautilus_width
 difference = result.samples.log_evidence - nautilus_result.samples.log_evidence
 
 print(f"largest shift of a median: {shifts.max():.2f} sigma")
-print(
-    f"widths over those of Nautilus: {(width / nautilus_width).min():.2f} to "
-    f"{(width / nautilus_width).max():.2f}"
-)
+print(f"widths over those of Nautilus: {ratios.min():.2f} to {ratios.max():.2f}")
 print(f"difference of ln Z: {difference:+.2f}")
 
 cost = info["n_likelihood"] + 3 * info["n_gradient"]
@@ -266,19 +248,8 @@ over them can be trusted, above it they cannot.
 
 print(f"effective sample size: {info['ess']:.0f}")
 print(f"Pareto k-hat: {info['pareto_k']:.2f}")
-
-plt.rcParams["font.size"] = 10
-weights = np.sort(np.array(result.samples.weight_list))[::-1]
-plt.figure(figsize=(6, 3.6), layout="constrained")
-plt.plot(np.arange(1, len(weights) + 1), np.cumsum(weights) / np.sum(weights))
-plt.xscale("log")
-plt.xlabel("Draws, heaviest first")
-plt.ylabel("Share of the weight")
-plt.title("No handful of draws carries the posterior")
-plt.show()
-
-heaviest = weights[0] / np.sum(weights)
-print(f"the heaviest draw carries {100 * heaviest:.2f} % of the posterior")
+probabilities = np.array(result.samples.weight_list) / np.sum(result.samples.weight_list)
+print(f"the heaviest draw carries {100 * probabilities.max():.2f} % of the posterior")
 
 """
 __With a Network__
@@ -308,7 +279,6 @@ print(f"concerns: {posterior.concerns or 'none'}")
 
 mass_names = ["galaxies.lens.mass.ell_comps.ell_comps_0", "galaxies.lens.mass.einstein_radius"]
 places = [result.samples.model.paths.index(tuple(name.split("."))) for name in mass_names]
-probabilities = np.array(result.samples.weight_list) / np.sum(result.samples.weight_list)
 rows = np.random.default_rng(0).choice(len(probabilities), size=1000, p=probabilities)
 corrected = np.array(result.samples.parameter_lists)[rows][:, places]
 columns = [list(network.names).index(name) for name in mass_names]

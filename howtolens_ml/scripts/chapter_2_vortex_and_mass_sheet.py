@@ -98,15 +98,8 @@ figure, axes = plt.subplots(1, 3, figsize=(14.5, 4.2), layout="constrained")
 vmax = float(np.max(smooth_image.array))
 aplt.plot_array(array=smooth_image, ax=axes[0], title="Without vortex", vmax=vmax, cb_unit="")
 aplt.plot_array(array=vortex_image, ax=axes[1], title="With vortex", vmax=vmax, cb_unit="")
-aplt.plot_array(
-    array=vortex_image - smooth_image,
-    ax=axes[2],
-    title="Difference",
-    colormap="RdBu_r",
-    vmin=-0.5 * vmax,
-    vmax=0.5 * vmax,
-    cb_unit="",
-)
+style = {"colormap": "RdBu_r", "vmin": -0.5 * vmax, "vmax": 0.5 * vmax, "cb_unit": ""}
+aplt.plot_array(array=vortex_image - smooth_image, ax=axes[2], title="Difference", **style)
 
 """
 The difference looks easy to see. It is not, because nobody has the first image. A fit of a smooth model would move the
@@ -239,18 +232,12 @@ for name, model in models.items():
 First look at what is left of the data after each fit. The residuals, in units of the noise, should look like noise.
 """
 
+style = {"colormap": "RdBu_r", "vmin": -5.0, "vmax": 5.0, "cb_unit": r"$\sigma$"}
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 for ax, (name, result) in zip(axes, results.items(), strict=True):
     fit = result.max_log_likelihood_fit
-    aplt.plot_array(
-        array=fit.normalized_residual_map,
-        ax=ax,
-        title=f"Residuals / noise, {name}",
-        colormap="RdBu_r",
-        vmin=-5.0,
-        vmax=5.0,
-        cb_unit=r"$\sigma$",
-    )
+    residuals = fit.normalized_residual_map
+    aplt.plot_array(array=residuals, ax=ax, title=f"Residuals / noise, {name}", **style)
     reduced = float(fit.chi_squared) / dataset.data.array.size
     print(f"{name}: chi squared per pixel {reduced:.2f}")
 
@@ -271,20 +258,12 @@ print(
 )
 
 prefix = "galaxies.lens.vortex"
-aml.plot.corner(
-    samples,
-    "vortex.png",
-    parameters=[
-        f"{prefix}.einstein_radius",
-        f"{prefix}.centre.centre_0",
-        f"{prefix}.centre.centre_1",
-    ],
-    truth={
-        f"{prefix}.einstein_radius": 0.22,
-        f"{prefix}.centre.centre_0": 0.8,
-        f"{prefix}.centre.centre_1": 0.6,
-    },
-)
+truth = {
+    f"{prefix}.einstein_radius": 0.22,
+    f"{prefix}.centre.centre_0": 0.8,
+    f"{prefix}.centre.centre_1": 0.6,
+}
+aml.plot.corner(samples, "vortex.png", parameters=list(truth), truth=truth)
 plt.figure(figsize=(6, 6))
 plt.imshow(plt.imread("vortex.png"))
 plt.axis("off")

@@ -57,8 +57,7 @@ print(f"{card.n_parameters:,} weights, trained on {card.training['samples']:,} l
 
 """
 We simulate a lens with PyAutoLens: an elliptical power law, a little steeper than isothermal, and shear. Its source is a
-disc with three knots. Neither is what the network learned from, which were random fields on top of power laws, and other
-galaxies.
+disc with three knots. The network learned from neither, but from power laws with random fields on top, and other galaxies.
 """
 
 true_lens = al.Galaxy(
@@ -173,13 +172,10 @@ figure, axes = plt.subplots(1, 3, figsize=(14.5, 4.2), layout="constrained")
 for ax, step in zip(axes, (0, 2, 7), strict=True):
     fit = fit_of(alone, step)
     reduced = float(fit.chi_squared) / dataset.data.array.size
-    aplt.plot_array(
-        array=fit.chi_squared_map, ax=ax, title=f"after step {step + 1}", vmax=12.0, cb_unit=""
-    )
-    print(
-        f"step {step + 1}: reduced chi-squared {reduced:.2f} by PyAutoLens, "
-        f"{alone.chi_squared[step]:.2f} inside the network"
-    )
+    array, title = fit.chi_squared_map, f"after step {step + 1}"
+    aplt.plot_array(array=array, ax=ax, title=title, vmax=12.0, cb_unit="")
+    inside = alone.chi_squared[step]
+    print(f"step {step + 1}: reduced chi-squared {reduced:.2f}, {inside:.2f} inside the network")
 plt.show()
 
 """
@@ -205,13 +201,6 @@ weights on it are kept, and serve this lens alone. We give it 40 steps, the defa
 start = time.perf_counter()
 tuned = reconstructor.reconstruct(dataset, refinement=None, fine_tuning=FineTuning(n_steps=40))
 print(f"{len(tuned.tuning) - 1} steps of tuning in {time.perf_counter() - start:.0f} s")
-
-plt.figure(figsize=(6.5, 3.6), layout="constrained")
-plt.plot(tuned.tuning)
-plt.axhline(1.0, color="k", lw=1)
-plt.xlabel("Steps of fine-tuning")
-plt.ylabel("Reduced chi-squared")
-plt.show()
 print(f"reduced chi-squared: {alone.reduced_chi_squared:.3f} -> {tuned.reduced_chi_squared:.3f}")
 
 """
@@ -269,10 +258,8 @@ zero where they have nothing to do with each other.
 
 spectra = against_truth(refined)
 figure, ax = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
-for spectrum, label in (
-    (spectra.source_coherence, "source"),
-    (spectra.convergence_coherence, "log convergence"),
-):
+curves = {"source": spectra.source_coherence, "log convergence": spectra.convergence_coherence}
+for label, spectrum in curves.items():
     ax.plot(spectrum.wavenumber, spectrum.value, label=label)
     right = np.flatnonzero(np.asarray(spectrum.value) < 0.7)
     limit = spectrum.wavenumber[right[0]] if right.size else spectrum.wavenumber[-1]
@@ -300,13 +287,11 @@ difference = again.convergence - refined.convergence
 true_difference = subhalo.convergence_2d_from(grid=kappa_grid).native.array
 
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
-for ax, values, title in zip(
-    axes, (true_difference, difference), ("the subhalo", "change of the map"), strict=True
-):
+maps = {"the subhalo": true_difference, "change of the map": difference}
+style = {"colormap": "RdBu_r", "vmin": -0.2, "vmax": 0.2, "cb_unit": ""}
+for ax, (title, values) in zip(axes, maps.items(), strict=True):
     array = al.Array2D.no_mask(values, pixel_scales=0.1)
-    aplt.plot_array(
-        array=array, ax=ax, title=title, colormap="RdBu_r", vmin=-0.2, vmax=0.2, cb_unit=""
-    )
+    aplt.plot_array(array=array, ax=ax, title=title, **style)
 plt.show()
 
 y, x = (np.array(kappa_grid.native.array[:, :, i]) for i in (0, 1))
@@ -314,10 +299,7 @@ near = np.hypot(y - 1.0, x - 0.45) < 0.35
 far = (np.hypot(y, x) < 1.6) & ~near
 mass_found = np.sum(difference[near]) / np.sum(true_difference[near])
 print(f'mass within 0.35" of the subhalo: {100 * mass_found:.0f} % of the true one')
-print(
-    f"largest change there: {difference[near].max():+.3f}, elsewhere {difference[far].max():+.3f}"
-)
-print(f"reduced chi-squared: {again.reduced_chi_squared:.2f}")
+print(f"largest change {difference[near].max():+.3f} there, {difference[far].max():+.3f} elsewhere")
 
 """
 Something is there, near the right place and of about the right mass. But it is smeared to an arm, and the largest change of
@@ -346,16 +328,10 @@ the network and the refinement, in place of those that you give; what is left fr
 leave free an amplitude of the mass and of the light, and the shear, with priors around what the maps say.
 """
 
-blank = np.zeros((2, 2))
-pixel_mass = af.Model(
-    aml.mp.PixelConvergence, values=blank, pixel_scale=1.0, position_angle=0.0, scale=1.0
-)
-pixel_mass.centre = (0.0, 0.0)
+given = {"values": np.zeros((2, 2)), "pixel_scale": 1.0, "position_angle": 0.0, "scale": 1.0}
+pixel_mass = af.Model(aml.mp.PixelConvergence, centre=(0.0, 0.0), **given)
 pixel_mass.amplitude = af.GaussianPrior(mean=1.0, sigma=0.1)
-pixel_light = af.Model(
-    aml.lp.PixelLight, values=blank, pixel_scale=1.0, position_angle=0.0, scale=1.0
-)
-pixel_light.centre = (0.0, 0.0)
+pixel_light = af.Model(aml.lp.PixelLight, centre=(0.0, 0.0), **given)
 pixel_light.intensity = af.GaussianPrior(mean=1.0, sigma=0.2)
 model = af.Collection(
     galaxies=af.Collection(
@@ -388,18 +364,16 @@ for path, (low, high) in zip(result.samples.model.paths, limits, strict=True):
 """
 No evidence is claimed, and this is not modesty. The maps are a point estimate, and the posterior is that of four numbers
 *given* these maps. So its intervals are far too narrow for the lens itself: look at the shear, whose true values are 0.03
-and -0.02. (Part of the difference is mass beyond the frame, which pulls like a shear; the rest is in the maps.)
-
-The maps of noise-perturbed copies of the data say how much noise alone moves them. They know nothing of what the network
-prefers.
+and -0.02. (Part of the difference is mass beyond the frame, which pulls like a shear; the rest is in the maps.) The
+uncertainty is how much noise alone moves the maps, and knows nothing of what the network prefers.
 
 __Exercise__
 
 Forget to subtract the light of the lens. What will the network make of it, and will it tell you?
 
 The answer: it has never seen light in the middle, and can only explain it by a source and a mass which put it there. It
-tells: the reduced chi-squared stays above one, which is a concern. The Einstein radius is nearly right all the same, and the
-correlation of the source does not look bad. Numbers like these pass, if nobody looks at the maps and at chi-squared.
+tells: the reduced chi-squared stays above one, which is a concern. The Einstein radius is nearly right, and the correlation
+of the source does not look bad: such numbers pass, if nobody looks at the maps and at chi-squared.
 """
 
 plt.rcParams["font.size"] = 10  # autofit's own figures leave large letters behind

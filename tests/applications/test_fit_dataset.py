@@ -130,6 +130,19 @@ def test_psf_is_normalised_and_said_to_be(arrays, write):
     assert np.sum(dataset.psf.kernel.array) == pytest.approx(1.0)
 
 
+def test_sub_pixels_where_they_are_asked_for(arrays, write):
+    arrays["DATA"] = arrays["NOISE_MAP"] * np.where(np.arange(24) < 4, 20.0, 4.0)
+    path = write(arrays)
+
+    sizes = imaging_from_fits(path, over_sample_size=8).grids.lp.over_sample_size.native.array
+
+    assert (sizes[:, :4] == 8).all() and (sizes[:, 4:] == 2).all()
+    once = imaging_from_fits(path, over_sample_size=1).grids.lp.over_sample_size
+    assert (once.array == 1).all()
+    usual = imaging_from_fits(path).grids.lp.over_sample_size.native.array
+    assert usual[10, 12] == 4 and usual[0, 0] == 1
+
+
 def test_bad_pixels_outside_the_mask_do_not_matter(arrays, write):
     arrays["DATA"][0, 0] = np.nan
     arrays["NOISE_MAP"][19, 23] = 0.0

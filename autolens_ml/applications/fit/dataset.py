@@ -38,6 +38,8 @@ OPTIONS = {DATA: "--hdu", PSF: "--psf-hdu", NOISE: "--noise-map-hdu"}
 NOT_NOISE = ("WHT", "WEIGHT", "IVAR", "VAR", "VARIANCE")
 
 PSF_SUM_TOLERANCE = 0.01
+# Pixels above so many sigma are sampled as finely as is asked for, others by so many sub-pixels.
+_BRIGHT, _COARSEST = 5.0, 2
 
 
 @dataclass(frozen=True)
@@ -290,8 +292,8 @@ def imaging_from_fits(
     hdu, psf_hdu, noise_map_hdu
         Name or number of an extension, where its name does not give it away.
     over_sample_size
-        Sub-pixels per side in every pixel; by default 4 within 0.3 arcsec of the centre, 2 within
-        0.6 and 1 beyond, the choice of PyAutoLens's own scripts.
+        Sub-pixels per side where the image is bright, see `finely_sampled`; by default 4 within 0.3
+        arcsec of the centre, 2 within 0.6 and 1 beyond, the choice of PyAutoLens's own scripts.
 
     Returns
     -------
@@ -347,19 +349,40 @@ def imaging_from_fits(
         check_noise_map=False,
     )
     dataset = dataset.apply_mask(mask=mask)
-    return dataset.apply_over_sampling(
-        over_sample_size_lp=over_sample_size or _adaptive_over_sample_size(dataset)
-    )
-
-
-def _adaptive_over_sample_size(dataset: al.Imaging) -> al.Array2D:
-    """Sub-pixels per side: fine where the lens galaxy peaks, as PyAutoLens's own scripts choose."""
-    return al.util.over_sample.over_sample_size_via_radial_bins_from(
+    if over_sample_size is not None:
+        return finely_sampled(dataset, over_sample_size)
+    # Fine where the lens galaxy peaks, as PyAutoLens's own scripts choose.
+    sizes = al.util.over_sample.over_sample_size_via_radial_bins_from(
         grid=dataset.grid,
         sub_size_list=[4, 2, 1],
         radial_list=[0.3, 0.6],
         centre_list=[(0.0, 0.0)],
     )
+    return dataset.apply_over_sampling(over_sample_size_lp=sizes)
+
+
+def finely_sampled(dataset: al.Imaging, over_sample_size: int) -> al.Imaging:
+    """Over-sample a dataset where there is light to sample.
+
+    Cuspy light, such as Sersic profiles and strings of mass make, seen by few sub-pixels makes
+    likelihoods that jump from model to model, and searches fail on them. Many sub-pixels in all
+    pixels would be slow.
+
+    Parameters
+    ----------
+    dataset
+        With a mask.
+    over_sample_size
+        Sub-pixels per side in pixels above 5 sigma; 2 in all others, or 1 if that is 1.
+    """
+    sizes = al.util.over_sample.over_sample_size_via_adapt_from(
+        data=dataset.data,
+        noise_map=dataset.noise_map,
+        signal_to_noise_cut=_BRIGHT,
+        sub_size_lower=min(_COARSEST, over_sample_size),
+        sub_size_upper=over_sample_size,
+    )
+    return dataset.apply_over_sampling(over_sample_size_lp=sizes)
 
 
 def _path(path: str | Path | None) -> Path | None:

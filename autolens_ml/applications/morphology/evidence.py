@@ -11,7 +11,7 @@ import autofit as af
 import autolens as al
 import numpy as np
 
-from autolens_ml.applications.fit import FitReport, fit_imaging
+from autolens_ml.applications.fit import FitReport, finely_sampled, fit_imaging
 from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.applications.morphology.look import Looked
 from autolens_ml.applications.morphology.observed import ObservedLens, lens_from
@@ -24,6 +24,7 @@ from autolens_ml.simulate.morphology.settings import masses_from
 
 __all__ = [
     "DECISIVE",
+    "SUB_PIXELS",
     "VortexEvidence",
     "compare_flagged",
     "compare_vortex",
@@ -37,6 +38,8 @@ DECISIVE = float(np.log(100.0))
 # Priors of a vortex: scatter of its middle, half-length and Einstein radius [arcsec].
 _OFFSET, _HALF_LENGTH, _EINSTEIN_RADIUS, _CORE_RADIUS = 0.5, (0.03, 3.0), (0.0, 0.5), 0.05
 _VORTEX = "galaxies.lens.vortex"
+# Per side of a bright pixel: strings bend light by what changes within a pixel.
+SUB_PIXELS = 8
 
 
 @dataclass(frozen=True)
@@ -169,13 +172,12 @@ def dataset_from(lens: ObservedLens, instrument: Instrument) -> al.Imaging:
     dataset = lens.dataset
     if dataset is None:
         dataset = instrument.imaging_from(lens.image, lens.noise, lens.psf_fwhm)
-    dataset = dataset.apply_over_sampling(over_sample_size_lp=instrument.over_sample_size)
     mask = al.Mask2D.circular(
         shape_native=dataset.shape_native,
         pixel_scales=dataset.pixel_scales,
         radius=chosen_mask_radius(dataset),
     )
-    return dataset.apply_mask(mask=mask)
+    return finely_sampled(dataset.apply_mask(mask=mask), SUB_PIXELS)
 
 
 def compare_vortex(
