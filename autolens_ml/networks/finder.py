@@ -36,6 +36,7 @@ __all__ = ["NORMALISATIONS", "OU66", "OU200", "DihedralFinder", "Finder"]
 _SOFTENING = 3.0
 _MAD_TO_SIGMA = 1.4826
 _LENS = 1  # index of the class
+_PIXELS_AT_ONCE, _FEWEST_AT_ONCE = 70_000, 4
 # Where the zones end over which features are averaged, in units of half of what is looked at.
 _ZONES = (0.3, 0.6, torch.inf)
 
@@ -133,7 +134,12 @@ class Finder(nn.Module, ABC):
 
     def probabilities(self, images: torch.Tensor) -> torch.Tensor:
         """Calibrated probabilities of a lens, shape (n,)."""
-        return torch.softmax(self.forward(images) / self.temperature, dim=-1)[:, _LENS]
+        pieces = [images]
+        if images.device.type == "cpu":
+            # What a layer gives should stay in the cache until the next layer wants it.
+            pieces = images.split(max(_FEWEST_AT_ONCE, _PIXELS_AT_ONCE // self.side**2))
+        logits = torch.cat([self.forward(piece) for piece in pieces])
+        return torch.softmax(logits / self.temperature, dim=-1)[:, _LENS]
 
 
 class _OU(Finder):

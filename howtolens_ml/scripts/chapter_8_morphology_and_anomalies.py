@@ -216,7 +216,7 @@ for name in CLASSES:
 
 """
 An AUC is the chance that of two lenses, one of the class and one not, the right one has the higher score. The interval is
-of a bootstrap: lenses are drawn again, with repetition, 400 times. From 1.000 to 1.000 does not say that the network is
+of a bootstrap: lenses are drawn again, with repetition, 400 times. One from 1.000 to 1.000 does not say that the network is
 perfect, but that 128 lenses are too few to see its mistakes: a bootstrap cannot draw one that did not happen.
 
 Numbers so near to one deserve a second look, always. Here the noise is known, the source is always a Sersic profile, the
