@@ -45,20 +45,21 @@ class _ResNetOfObservations(ResNet):
         super().__init__(_N_CHANNELS, _N_SCALARS, **options)
         self.n_features = options["n_features"]
 
-    def forward(
+    def inputs_from(
         self,
         images: torch.Tensor,
         noise: torch.Tensor,
         mask: torch.Tensor,
         psf_width: torch.Tensor,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, ...]:
+        """What ``forward`` takes."""
         ratio, log_noise = (
             torch.where(mask > 0, values, 0.0) for values in (images / noise, noise.log())
         )
         channels = torch.stack(
             (torch.asinh(ratio), (0.1 * ratio).clamp(-10.0, 100.0), log_noise, mask - 1.0), dim=1
         )
-        return super().forward(channels, psf_width.log()[:, None])
+        return channels, psf_width.log()[:, None]
 
 
 class _EnsaiOfObservations(EnsaiNetwork):
@@ -70,18 +71,19 @@ class _EnsaiOfObservations(EnsaiNetwork):
         # Network 11 normalises its own input.
         self._has_background = self.config["name"] == "ensai-11"
 
-    def forward(
+    def inputs_from(
         self,
         images: torch.Tensor,
         noise: torch.Tensor,
         mask: torch.Tensor,
         psf_width: torch.Tensor,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, ...]:
+        """What ``forward`` takes."""
         seen = torch.where(mask > 0, images, 0.0)
         seen = seen / seen.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(seen.dtype).tiny)
         if not self._has_background:
             seen = subtract_background(seen, mask)
-        return super().forward(seen[:, None])
+        return (seen[:, None],)
 
 
 _HEADS = {"mixture": MixtureHead, "flow": FlowHead, "moments": MomentsHead}
@@ -224,7 +226,7 @@ class PosteriorNetwork(PosteriorEstimator):
         psf_width
             Full width at half maximum in pixels, shape (n,).
         """
-        return self.backbone(images, noise, mask, psf_width)
+        return self.backbone(*self.backbone.inputs_from(images, noise, mask, psf_width))
 
     def forward(
         self,
@@ -243,14 +245,15 @@ class PosteriorNetwork(PosteriorEstimator):
         self, *inputs: torch.Tensor
     ) -> tuple[torch.Tensor, GaussianMixture | FlowDensity]:
         """Features and densities of a batch, in one go; arguments as of :meth:`features`."""
-        features = self.features(*inputs)
+        prepared = self.backbone.inputs_from(*inputs)
+        features = self.backbone(*prepared)
         if self.training or not self.has_dropout or float(self.dropout_rate) == 0.0:
             return features, self.head(features)
         # The same image has the same posterior.
         generator = torch.Generator(features.device).manual_seed(0)
         n_draws = self.config["n_dropout_draws"]
         with sampled_dropout(self, generator, float(self.dropout_rate)):
-            draws = [self.head(self.features(*inputs)) for _ in range(n_draws)]
+            draws = [self.head(self.backbone(*prepared)) for _ in range(n_draws)]
         return features, GaussianMixture.of(draws)
 
     @torch.no_grad()
