@@ -72,6 +72,7 @@ SMALLER: dict[str, dict[str, str]] = {
     },
     "chapter_10_catalogues": {
         "N = 64\n": "N = 48\n",
+        "plt.subplots(4, 16": "plt.subplots(3, 16",
         "{results} --workers 2": "{results} --workers 1",
     },
 }
