@@ -35,6 +35,7 @@ from autolens_ml.plot.morphology_plots import (
 )
 from autolens_ml.simulate.morphology.comparison import vortex_constructions
 from autolens_ml.simulate.morphology.settings import SETTINGS
+from autolens_ml.simulate.morphology.smooth_fit import SmoothFits
 from autolens_ml.simulate.morphology.systems import CLASSES, KINDS, MorphologyPopulation
 from autolens_ml.training.anomaly_accuracy import (
     ScoreTable,
@@ -118,15 +119,20 @@ def principal_components(setting):
     return PrincipalComponents.of(images, _N_COMPONENTS)
 
 
-def all_scores(population, n, seed, classifiers, autoencoders, say=print):
-    """Every score of every method of n lenses, and what they truly are."""
+def all_scores(population, n, seed, classifiers, autoencoders, folder):
+    """Every score of every method of n lenses, and what they truly are; smooth fits are kept."""
     made = observed_batches(population, n, seed)
     instrument = population.setting.instrument
     components = principal_components(population.setting)
     networks = {name: stored_network(card) for name, card in (classifiers | autoencoders).items()}
     parts = []
-    for systems, batch in made:
-        fits = smooth_fits(batch, instrument)
+    for number, (systems, batch) in enumerate(made):
+        fits = SmoothFits(
+            **cached(
+                folder / f"smooth-{seed}-{n}" / f"{number}.npz",
+                lambda batch=batch: vars(smooth_fits(batch, instrument)),
+            )
+        )
         seen = replace(batch, residuals=torch.from_numpy(fits.residuals).float())
         row = {
             "classes": systems.classes,
@@ -143,7 +149,7 @@ def all_scores(population, n, seed, classifiers, autoencoders, say=print):
             for score, values in network_scores(networks[name], batch, told).items():
                 row[f"{name} {score}"] = values
         parts.append(row)
-        say(f"{sum(len(p['classes']) for p in parts):,} of {n:,} lenses")
+        print(f"{sum(len(p['classes']) for p in parts):,} of {n:,} lenses", flush=True)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -260,7 +266,7 @@ def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood
         cached(
             folder / f"{name}-{n}-{key}.npz",
             lambda population=population, seed=seed: all_scores(
-                population, n, seed, classifiers, autoencoders
+                population, n, seed, classifiers, autoencoders, folder
             ),
         )
         for name, population, seed in (("vortices", vortices, 71), ("ordinary", ordinary, 72))
@@ -353,6 +359,7 @@ def main(
             70,
             classifiers,
             autoencoders,
+            folder,
         ),
     )
     lines = [
