@@ -30,7 +30,7 @@ from autolens_ml.training.reconstruction import Reconstruction
 from autolens_ml.training.reconstruction_sets import LensMaps, Truth, exposed
 from autolens_ml.training.task import Evaluation, Say, silent
 
-__all__ = ["ReconstructionAccuracy", "ReconstructionTest", "measured"]
+__all__ = ["ReconstructionAccuracy", "ReconstructionTest", "measured", "unseen_lenses"]
 
 # Keeps the test lenses apart from any training set with the same seed.
 _STREAM = 7919
@@ -163,7 +163,7 @@ def measured(
         When the weights are damaged, or the card does not say what was learned from.
     """
     network = stored_network(card).requires_grad_(False)
-    loop, loss, observed, truth = _test_lenses(card, n, seed, say)
+    loop, loss, observed, truth = unseen_lenses(card, n, seed, say)
     say("reconstructing")
     with torch.no_grad():
         batches = [loop.unroll(network, observed[i : i + _BATCH]) for i in range(0, n, _BATCH)]
@@ -205,7 +205,7 @@ def measured(
     )
 
 
-def _test_lenses(
+def unseen_lenses(
     card: Card, n: int, seed: int, say: Say
 ) -> tuple[Loop, LossWeights, Observed, Truth]:
     """The loop and the loss of a network, and lenses; the light of the truth in units of data."""

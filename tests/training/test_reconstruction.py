@@ -122,7 +122,7 @@ def test_the_loss_is_the_mean_of_those_of_the_steps(folder, card):
 
 
 def test_figures_of_merit_are_of_the_same_lenses_every_time(accuracy, card):
-    _, _, observed, truth = reconstruction_accuracy._test_lenses(card, 8, 1, lambda line: None)
+    _, _, observed, truth = reconstruction_accuracy.unseen_lenses(card, 8, 1, lambda line: None)
     assert np.allclose(truth.source, accuracy.tested.true_source) and len(observed) == 8
 
 
@@ -147,8 +147,8 @@ def test_figures_of_merit(card, accuracy):
 
 def test_test_lenses_are_of_another_family(card):
     *_, learned = Reconstruction(preset()).population._samplers
-    _, _, observed, truth = reconstruction_accuracy._test_lenses(card, 8, 1, lambda line: None)
-    _, _, other, _ = reconstruction_accuracy._test_lenses(card, 8, 2, lambda line: None)
+    _, _, observed, truth = reconstruction_accuracy.unseen_lenses(card, 8, 1, lambda line: None)
+    _, _, other, _ = reconstruction_accuracy.unseen_lenses(card, 8, 2, lambda line: None)
     assert not torch.equal(observed.image, other.image)
     assert not any(name.startswith("clumpy") for name in learned.libraries[0].names)
     # What sources are is in the units of the data.
