@@ -380,7 +380,8 @@ def main(
     curves, limits, intervals = detection_limit(
         folder, n_limit, n_fits, classifiers, autoencoders, max_likelihood_calls
     )
-    shown = [name for name in curves if "mahalanobis" not in name]
+    # Of every autoencoder its best score.
+    shown = [name for name in curves if not name.endswith(("mahalanobis", "elbo"))]
     halo = SETTINGS["model-i"].halo_mass
     detection_limit_plot({k: curves[k] for k in shown}, limits, halo, figures / "limit.png")
     lines += ["", "![Vortices that are detected, by mass](morphology/limit.png)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def class_roc_plot(scores: Mapping[str, ClassScores], path: str | Path) -> Path:
     fig = Figure(figsize=(4.2 * len(CLASSES), 4.2), layout="constrained")
     axes = fig.subplots(1, len(CLASSES), sharey=True)
     for i, (ax, name) in enumerate(zip(axes, CLASSES, strict=True)):
-        for color, (network, found) in zip(_COLORS, scores.items(), strict=False):
+        for color, (network, found) in zip(cycle(_COLORS), scores.items(), strict=False):
             area = found.area(name)
             label = f"{network}: {area['value']:.4f} ({area['low']:.4f} to {area['high']:.4f})"
             false, true = roc_from(found.probabilities[:, i], found.classes == i)
@@ -131,7 +132,7 @@ def detection_limit_plot(
     """
     fig = Figure(figsize=(7.2, 6.0), layout="constrained")
     ax = fig.subplots()
-    for color, (name, curve) in zip(_COLORS, curves.items(), strict=False):
+    for color, (name, curve) in zip(cycle(_COLORS), curves.items(), strict=False):
         limit = limits[name]
         words = f"90 % at {10.0**limit:.1e} M$_\\odot$" if np.isfinite(limit) else "below 90 %"
         _band(ax, curve, color, f"{name}: {words}")
