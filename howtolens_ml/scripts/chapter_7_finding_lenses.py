@@ -357,10 +357,10 @@ for shift in (0.0, 0.2, 0.4, 0.6, 1.0):
     )
 
 """
-The answer: it is far less forgiving than an eye. Two pixels lose some of them, half an arcsecond most, one arcsecond all. The
-network weighs zones around the middle of the cut-out, and in training there was always a galaxy in the middle, to a small fraction of an
-arcsecond. It was never asked to find a lens elsewhere. Centre your cut-outs on galaxies, and do not slide such a network
-over a field.
+The answer: it forgives what catalogues do. In its training galaxies were a quarter of an arcsecond off the middle, and up to
+half an arcsecond it loses next to none. At one arcsecond, where no more than one cut-out in thousands of its training was, it
+begins to. A network can be asked for what its training had, and for little else: centre your cut-outs on galaxies, and do
+not slide it over a field.
 
 __Wrap Up__
 
