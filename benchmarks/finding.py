@@ -127,7 +127,7 @@ def explained(card: Card) -> dict[str, dict[str, float]]:
     network = stored_network(card)
     images, lenses = systems_of(card, 32)
     p = probabilities_of(network, images)
-    own = dict.fromkeys(METHODS, {})
+    own: dict[str, dict[str, object]] = {name: {} for name in METHODS}
     own["occlusion"] = {"window": max(1, network.side // 12), "log_odds": True}
     # The surest lenses whose maps have a structure that they could lose.
     surest = []
