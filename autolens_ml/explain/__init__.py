@@ -30,6 +30,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "kernel_score",
         ],
         "run": ["Explanation", "Options", "explain_file"],
-        "sanity": ["Sanity", "sanity_check"],
+        "sanity": ["Sanity", "sanity_check", "sanity_checks"],
     },
 )

@@ -20,7 +20,6 @@ from autolens_ml.applications.finder.find import finder_card, probabilities_of
 from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.exceptions import OptionError
 from autolens_ml.explain.attribution import (
-    METHODS,
     grad_cam,
     guided_backprop,
     guided_grad_cam,
@@ -35,7 +34,7 @@ from autolens_ml.explain.maximise import (
     deep_dream,
     exciting_images,
 )
-from autolens_ml.explain.sanity import Sanity, sanity_check
+from autolens_ml.explain.sanity import sanity_checks
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.finder import Finder
 from autolens_ml.plot import explain_plots
@@ -45,8 +44,6 @@ from autolens_ml.training.finding import grid_of
 __all__ = ["CLASSES", "EXPLANATIONS", "Explanation", "Options", "explain_file"]
 
 CLASSES = {"lens": True, "no-lens": False}
-# A sanity check makes a hundred occlusion maps: of larger squares, a twelfth of the side each.
-_COARSE = 12
 _EXCITED = 8
 
 
@@ -323,22 +320,15 @@ def _maximised(subject: _Subject, result: Maximised, names: list[str] | None = N
 
 
 def _sanity(subject: _Subject) -> _Made:
-    results: dict[str, Sanity] = {}
-    for name, method in METHODS.items():
-        own = {}
-        if name == "occlusion":
-            coarse = max(1, subject.network.side // _COARSE)
-            own = {"window": subject.options.window or coarse, "log_odds": True}
-        results[name] = sanity_check(
-            subject.network,
-            subject.image[None],
-            method,
-            n_draws=subject.options.draws,
-            seed=subject.options.seed,
-            progress=lambda line, name=name: subject.progress(f"{name}: {line}"),
-            lens=subject.lens,
-            **own,
-        )
+    results = sanity_checks(
+        subject.network,
+        subject.image[None],
+        window=subject.options.window,
+        n_draws=subject.options.draws,
+        seed=subject.options.seed,
+        progress=subject.progress,
+        lens=subject.lens,
+    )
     title = subject.shown["title"]
     return _Made(
         lambda path: explain_plots.sanity_plot(results, path, title=title),

@@ -21,11 +21,13 @@ from autolens_ml.exceptions import OptionError
 from autolens_ml.explain.attribution import METHODS
 from autolens_ml.networks.finder import Finder
 
-__all__ = ["Sanity", "randomised", "sanity_check"]
+__all__ = ["Sanity", "randomised", "sanity_check", "sanity_checks"]
 
 # Maps that share less than a quarter of the variance of their ranks have lost their structure.
 _LOST = 0.5
 _TWO_SIGMA = 2.0
+# A check makes a hundred occlusion maps: of larger squares than usual, a twelfth of the side each.
+_COARSE = 12
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,48 @@ def sanity_check(
             absolute[(*at, i)] = _correlation(*map(np.abs, pair))
     shown = np.concatenate((np.asarray(trained)[None, 0], maps[0, :, 0]))
     return Sanity(tuple(names), signed, absolute, shown)
+
+
+def sanity_checks(
+    network: Finder,
+    images: np.ndarray,
+    *,
+    window: int | None = None,
+    n_draws: int = 4,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> dict[str, Sanity]:
+    """Check all of ``METHODS``, by name; occlusion by log-odds, of larger squares than usual.
+
+    Parameters
+    ----------
+    window
+        Pixels a side of the squares of occlusion; by default a twelfth of the image.
+    network, images, n_draws, seed, progress
+        As of `sanity_check`.
+    options
+        Of all methods.
+
+    Raises
+    ------
+    OptionError
+        As `sanity_check`.
+    """
+    hidden = {"window": window or max(1, network.side // _COARSE), "log_odds": True}
+    return {
+        name: sanity_check(
+            network,
+            images,
+            method,
+            n_draws=n_draws,
+            seed=seed,
+            progress=lambda line, name=name: progress(f"{name}: {line}"),
+            **options,
+            **(hidden if name == "occlusion" else {}),
+        )
+        for name, method in METHODS.items()
+    }
 
 
 def randomised(network: Finder, seed: np.random.SeedSequence) -> Iterator[Finder]:
