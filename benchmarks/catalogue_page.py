@@ -1,11 +1,12 @@
 """The page about runs over catalogues, from the JSON files that `benchmarks.catalogue` stores."""
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.page import table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STORE = RESULTS / "catalogue"
@@ -38,12 +39,6 @@ def page() -> str:
     return "\n".join([*lines, *(f"Machine: {each}." for each in machines), ""])
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """A table whose first column are words, all others numbers."""
-    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
-    return [*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows), ""]
-
-
 def _of_tasks(stored: dict[str, Any], part: str) -> list[dict[str, Any]]:
     return [stored[name] for task in ("find", "fit") if (name := f"{part}-{task}") in stored]
 
@@ -72,7 +67,7 @@ def _kill_lines(stored: dict[str, Any]) -> list[str]:
         "half. Twice are lenses with two rows, others refused are whole files without a result, "
         "and left behind are files of killed workers that nobody removed."
     )
-    return ["## Workers killed at random", "", words, "", *_table(heads, rows)]
+    return ["## Workers killed at random", "", words, "", *table(heads, rows)]
 
 
 def _fault_lines(stored: dict[str, Any]) -> list[str]:
@@ -161,7 +156,7 @@ def _memory_lines(stored: dict[str, Any]) -> list[str]:
     heads = ["task", "lenses", "workers", "MB after the first", "after the last", "most"]
     heads += ["MB per 1,000 lenses, without the first tenth", "load"]
     picture = "![Memory of the worker after each lens](catalogue/memory.png)"
-    return ["## Memory of a worker", "", *_table(heads, rows), picture, ""]
+    return ["## Memory of a worker", "", *table(heads, rows), picture, ""]
 
 
 def _fuzz_lines(stored: dict[str, Any]) -> list[str]:
@@ -175,7 +170,7 @@ def _fuzz_lines(stored: dict[str, Any]) -> list[str]:
         "options, bytes in place of a record, and FITS files with bytes, cards and ends changed."
     )
     heads = ["readers", "inputs for each", "errors", "minutes"]
-    return ["## Damaged inputs of the readers", "", words, "", *_table(heads, [row])]
+    return ["## Damaged inputs of the readers", "", words, "", *table(heads, [row])]
 
 
 def _scale_lines(stored: dict[str, Any]) -> list[str]:
@@ -205,7 +200,7 @@ def _scale_lines(stored: dict[str, Any]) -> list[str]:
         f"worker, of which the first loads the network or compiles the likelihood: {first}. "
         "Where the load is well above the workers, other programs had a share of the cores."
     )
-    return ["## Lenses per hour", "", words, "", *_table([*heads, "load"], rows)]
+    return ["## Lenses per hour", "", words, "", *table([*heads, "load"], rows)]
 
 
 def _report_lines(stored: dict[str, Any]) -> list[str]:
@@ -225,7 +220,7 @@ def _report_lines(stored: dict[str, Any]) -> list[str]:
         if seen
     ]
     heads = ["rows", "until it is shown", "to sort", "to search"]
-    return ["## The report page", "", words, "", *_table(heads, rows)]
+    return ["## The report page", "", words, "", *table(heads, rows)]
 
 
 def _survey_lines(stored: dict[str, Any]) -> list[str]:
@@ -273,5 +268,5 @@ def _survey_lines(stored: dict[str, Any]) -> list[str]:
         f"many cores one is as fast as is an assumption here, {GPU_SPEEDS[0]} or {GPU_SPEEDS[1]}, "
         "to be replaced by what a few of your lenses take on yours."
     )
-    text = [f"## {SURVEY:,} lenses", "", words, "", *_table([*heads, "measured in"], rows)]
+    text = [f"## {SURVEY:,} lenses", "", words, "", *table([*heads, "measured in"], rows)]
     return [*text, assumptions, ""]

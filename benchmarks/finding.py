@@ -16,6 +16,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +25,16 @@ from autofit.tools.util import open_atomic
 
 from autolens_ml.applications.finder.cutouts import Candidate, cutout_from
 from autolens_ml.applications.finder.find import find, probabilities_of
-from autolens_ml.exceptions import NetworkError
-from autolens_ml.explain import METHODS, occlusion_map, sanity_check
+from autolens_ml.explain import METHODS, grad_cam, occlusion_map, sanity_checks
 from autolens_ml.networks.architectures import stored_network
-from autolens_ml.networks.checkpoint import Card, find_card
-from autolens_ml.networks.finder import Finder
+from autolens_ml.networks.checkpoint import Card
 from autolens_ml.plot.explain_plots import map_plot, sanity_plot
 from autolens_ml.simulate.finding.systems import FindingPopulation
 from autolens_ml.training.detection import THRESHOLD
 from autolens_ml.training.finding import grid_of
 from autolens_ml.training.finding_set import FindingSource
 from autolens_ml.training.merit import speed_of
+from benchmarks.page import known, table, words, write
 from benchmarks.search import machine
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,20 +56,10 @@ FIGURES = {
 # Arcs of the real lens, in arcsec from its middle; windows of occlusion a side, in arcsec.
 ARCS, WINDOW = (0.5, 1.4), 0.6
 # Systems of the tests of explanations, and of centring; arcsec off the middle.
-N_EXPLAINED, N_MOVED, OFFSETS = 2, 512, (0.0, 0.2, 0.4, 0.6, 1.0)
+N_CANDIDATES, N_EXPLAINED = 32, 2
+N_MOVED, OFFSETS = 512, (0.0, 0.2, 0.4, 0.6, 1.0)
 N_FILES = 2000
 SEED = 90
-
-
-def known() -> dict[str, Card]:
-    """Cards of those networks that are there."""
-    cards = {}
-    for name in NETWORKS:
-        try:
-            cards[name] = find_card(name)
-        except NetworkError as error:
-            print(f"left out: {error}")
-    return cards
 
 
 def stored(part: str, card: Card, make: Callable[[], dict]) -> dict:
@@ -125,22 +115,13 @@ def _radii(shape: tuple[int, int], pixel_scale: float) -> np.ndarray:
 def explained(card: Card) -> dict[str, dict[str, float]]:
     """Correlations of maps of lenses with those of random networks, by method."""
     network = stored_network(card)
-    images, lenses = systems_of(card, 32)
+    images, lenses = systems_of(card, N_CANDIDATES)
     p = probabilities_of(network, images)
-    own: dict[str, dict[str, object]] = {name: {} for name in METHODS}
-    own["occlusion"] = {"window": max(1, network.side // 12), "log_odds": True}
-    # The surest lenses whose maps have a structure that they could lose.
-    surest = []
-    for row in np.argsort(np.where(lenses, -p, 1.0)):
-        maps = (method(network, images[row], **own[name]) for name, method in METHODS.items())
-        if all(np.ptp(values) > 0.0 for values in maps):
-            surest.append(row)
-        if len(surest) == N_EXPLAINED:
-            break
-    results = {
-        name: sanity_check(network, images[surest], name, seed=SEED, **own[name])
-        for name in METHODS
-    }
+    # The surest lenses; Grad-CAM of some is zero everywhere, and has no structure to lose.
+    order = np.argsort(np.where(lenses, -p, 1.0))
+    explained = (row for row in order if np.ptp(grad_cam(network, images[row])) > 0.0)
+    surest = list(islice(explained, N_EXPLAINED))
+    results = sanity_checks(network, images[surest], seed=SEED)
     sanity_plot(results, STORE / f"sanity-{card.name}.png", title=card.name)
     map_plot(
         images[surest[0]],
@@ -160,15 +141,16 @@ def moved(card: Card) -> dict[str, dict[str, float]]:
     """Shares of lenses that are found, and of others that are called lenses, off the middle."""
     network = stored_network(card)
     images, lenses = systems_of(card, N_MOVED)
-    pixels = np.asarray(OFFSETS) / card.inputs["pixel_scale"]
-    return {
-        f"{offset:g}": {
+    shares = {}
+    for offset in OFFSETS:
+        # Edges wrap around: they hold sky of their own noise.
+        pixels = round(offset / card.inputs["pixel_scale"])
+        said = probabilities_of(network, np.roll(images, pixels, axis=-2)) > THRESHOLD
+        shares[f"{offset:g}"] = {
             "found": float(said[lenses].mean()),
             "mistaken": float(said[~lenses].mean()),
         }
-        for offset, by in zip(OFFSETS, pixels, strict=True)
-        for said in [_probabilities(network, images, round(by)) > THRESHOLD]
-    }
+    return shares
 
 
 def speed(card: Card) -> dict[str, float]:
@@ -191,41 +173,29 @@ def speed(card: Card) -> dict[str, float]:
     }
 
 
-def _probabilities(network: Finder, images: np.ndarray, by: int) -> np.ndarray:
-    """Of images moved by so many pixels along y; edges hold their own noise."""
-    rolled = images if not by else np.roll(images, by, axis=-2)
-    return np.concatenate(
-        [probabilities_of(network, rolled[i : i + 64]) for i in range(0, len(rolled), 64)]
-    )
-
-
-def _cell(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
-
-
 def _merit_lines(cards: dict[str, Card]) -> list[str]:
-    lines = [
+    heads = ["network", "bands", "weights", "N", *FIGURES.values()]
+    rows = [
+        [
+            name,
+            " ".join(card.bands),
+            f"{card.n_parameters:,}",
+            f"{card.metrics['auc']['n']:,}",
+            *(words(card.metrics[figure]) for figure in FIGURES),
+        ]
+        for name, card in cards.items()
+    ]
+    own = {"N": "100,000", "F1": "0.83 to 0.91", "compound arcs": "0.76", "double rings": "0.52"}
+    published = "published (Wilde et al. 2022, other sets)"
+    rows.append([published, *(own.get(head, "") for head in heads[1:])])
+    return [
         "Figures of merit of the cards, by `autolens-ml evaluate NAME --n N --seed 0`: AUC, F1 at",
         f"p > {THRESHOLD:g}, F-beta (beta^2 = 0.001, the best threshold), TPR before the first and",
         "the tenth false positive; recall of compound lenses, a tenth as many. Intervals hold 95 %",
         "of bootstraps. Half of the systems are lenses; which of the others deceive a network is",
         "told by chapter 7.",
         "",
-        f"| network | bands | weights | N | {' | '.join(FIGURES.values())} |",
-        f"|---|---|{'---:|' * (2 + len(FIGURES))}",
-    ]
-    for name, card in cards.items():
-        cells = [_cell(card.metrics[figure]) for figure in FIGURES]
-        n = card.metrics["auc"]["n"]
-        lines.append(
-            f"| {name} | {' '.join(card.bands)} | {card.n_parameters:,} | {n:,} | "
-            f"{' | '.join(cells)} |"
-        )
-    return [
-        *lines,
-        "| published (Wilde et al. 2022, other sets) | | | 100,000 | | 0.83 to 0.91 | | | | 0.76 | "
-        "0.52 |",
-        "",
+        *table(heads, rows),
         "Published systems were made by another simulator, with other priors and other non-lenses:",
         "equal numbers do not mean equal difficulty.",
         "",
@@ -235,104 +205,92 @@ def _merit_lines(cards: dict[str, Card]) -> list[str]:
 def _real_lines(cards: dict[str, Card]) -> list[str]:
     if not REAL_LENS.is_file():
         return []
-    lines = [
+    heads = ("network", "probability", "share", "by chance", "lowest at [arcsec]")
+    rows = []
+    for name, card in cards.items():
+        row = stored("real", card, lambda card=card: real_lens(card))
+        shares = (f"{row[key]:.2f}" for key in ("share_on_arcs", "share_of_area"))
+        rows.append([name, f"{row['probability']:.3f}", *shares, f"{row['radius_of_lowest']:.1f}"])
+    return [
         "## A real lens",
         "",
         "Euclid Q1 102018665. Its arcs are 0.8 to 1.0 arcsec from the middle. `Share` is that of",
         f"what occlusion (squares of {WINDOW:g} arcsec, log-odds) says speaks for a lens that lies",
         f"{ARCS[0]:g} to {ARCS[1]:g} arcsec from the middle; `by chance`, of an even map.",
         "",
-        "| network | probability | share | by chance | lowest at [arcsec] |",
-        "|---|---:|---:|---:|---:|",
+        *table(heads, rows),
     ]
-    for name, card in cards.items():
-        row = stored("real", card, lambda card=card: real_lens(card))
-        lines.append(
-            f"| {name} | {row['probability']:.3f} | {row['share_on_arcs']:.2f} | "
-            f"{row['share_of_area']:.2f} | {row['radius_of_lowest']:.1f} |"
-        )
-    return [*lines, ""]
 
 
 def _sanity_lines(cards: dict[str, Card]) -> list[str]:
-    lines = [
+    rows, figures = [], []
+    for name, card in cards.items():
+        found = stored("sanity", card, lambda card=card: explained(card))
+        cells = (
+            words(found[method]) + ("" if found[method]["passed"] else ", fails")
+            for method in METHODS
+        )
+        rows.append([name, *cells])
+        figures += [
+            f"![{name}: correlation while layers become random](finding/sanity-{name}.png)",
+            "",
+            f"![{name}: occlusion of a simulated lens](finding/occlusion-{name}.png)",
+            "",
+        ]
+    return [
         "## Do explanations depend on what was learned?",
         "",
         f"Rank correlation of maps of {N_EXPLAINED} lenses, by the network and by the same network",
         "with all weights random (4 draws; mean and two standard errors). Below 0.5 a map has lost",
         "its structure, as it must.",
         "",
-        f"| network | {' | '.join(METHODS)} |",
-        f"|---|{'---:|' * len(METHODS)}",
+        *table(["network", *METHODS], rows),
+        *figures,
     ]
-    for name, card in cards.items():
-        row = stored("sanity", card, lambda card=card: explained(card))
-        cells = [
-            f"{row[method]['value']:.2f} ({row[method]['low']:.2f} to {row[method]['high']:.2f})"
-            + ("" if row[method]["passed"] else ", fails")
-            for method in METHODS
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    for name in cards:
-        lines += [
-            "",
-            f"![{name}: correlation while layers become random](finding/sanity-{name}.png)",
-            "",
-            f"![{name}: occlusion of a simulated lens](finding/occlusion-{name}.png)",
-        ]
-    return [*lines, ""]
 
 
 def _moved_lines(cards: dict[str, Card]) -> list[str]:
-    lines = [
+    offsets = [f"{offset:g}" for offset in OFFSETS]
+    rows = []
+    for name, card in cards.items():
+        found = stored("moved", card, lambda card=card: moved(card))
+        shares = (found[offset] for offset in offsets)
+        rows.append([name, *(f"{each['found']:.2f} / {each['mistaken']:.2f}" for each in shares)])
+    return [
         "## Cut-outs that are not centred",
         "",
         f"Share of lenses found / of others called lenses, of {N_MOVED} systems moved by so many",
         "arcsec.",
         "",
-        f"| network | {' | '.join(f'{offset:g}' for offset in OFFSETS)} |",
-        f"|---|{'---:|' * len(OFFSETS)}",
+        *table(["network", *offsets], rows),
     ]
-    for name, card in cards.items():
-        row = stored("moved", card, lambda card=card: moved(card))
-        cells = [
-            f"{row[f'{offset:g}']['found']:.2f} / {row[f'{offset:g}']['mistaken']:.2f}"
-            for offset in OFFSETS
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, ""]
 
 
 def _speed_lines(cards: dict[str, Card]) -> list[str]:
-    lines = [
+    rows = []
+    for name, card in cards.items():
+        found = stored("speed", card, lambda card=card: speed(card))
+        pixels = f"{len(card.bands)} x {card.inputs['shape'][0]}^2"
+        rates = (f"{found[key]:,.0f}" for key in ("alone", "from_files"))
+        rows.append([name, pixels, *rates, f"{found['load']:.1f}"])
+    return [
         "## Speed",
         "",
         "Stamps per second, on as many cores as there are: the network alone on 256 stamps, and",
         f"`autolens-ml find` on {N_FILES:,} FITS files. Load is of the machine, over a minute.",
         "",
-        "| network | pixels | alone | from files | load |",
-        "|---|---:|---:|---:|---:|",
+        *table(("network", "pixels", "alone", "from files", "load"), rows),
     ]
-    for name, card in cards.items():
-        row = stored("speed", card, lambda card=card: speed(card))
-        lines.append(
-            f"| {name} | {len(card.bands)} x {card.inputs['shape'][0]}^2 | {row['alone']:,.0f} | "
-            f"{row['from_files']:,.0f} | {row['load']:.1f} |"
-        )
-    return [*lines, ""]
 
 
 def main() -> Path:
     """Measure what is missing and write the page."""
-    cards = known()
+    cards = known(NETWORKS)
     lines = ["# Networks that find lenses", "", "`python -m benchmarks.finding`.", ""]
     for part in (_merit_lines, _real_lines, _moved_lines, _speed_lines, _sanity_lines):
         lines += part(cards)
     lines.append(f"Machine: {', '.join(f'{key} {value}' for key, value in machine().items())}.")
-    path = RESULTS / "finding.md"
-    with open_atomic(path, "w") as file:
-        file.write("\n".join(lines) + "\n")
-    return path
+    return write(RESULTS / "finding.md", lines)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from scipy.optimize import minimize
 from autolens_ml.applications.morphology.baselines import PrincipalComponents
 from autolens_ml.applications.morphology.evidence import DECISIVE, SUB_PIXELS, compare_vortex
 from autolens_ml.applications.morphology.observed import ObservedLens
-from autolens_ml.exceptions import NetworkError
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import find_card
 from autolens_ml.plot.morphology_plots import (
@@ -54,6 +53,7 @@ from autolens_ml.training.morphology_accuracy import (
 )
 from autolens_ml.training.morphology_vortex import latents_from
 from autolens_ml.training.morphology_vortex_accuracy import setting_of, vortex_draws
+from benchmarks.page import known, words, write
 
 RESULTS = Path(__file__).parent / "results"
 CLASSIFIERS = ("morphology-i", "morphology-resnet")
@@ -86,17 +86,6 @@ def digest_of(*cards):
     """What tells scores of these networks from those of others."""
     shas = "".join(card.sha256 for group in cards for card in group.values())
     return hashlib.sha256(shas.encode()).hexdigest()[:8]
-
-
-def known(names):
-    """Cards of those networks that are there."""
-    cards = {}
-    for name in names:
-        try:
-            cards[name] = find_card(name)
-        except NetworkError as error:
-            print(f"left out: {error}")
-    return cards
 
 
 def cached(path, make):
@@ -311,11 +300,6 @@ def posterior_rates(name, n, seed):
     return {level: float((ranks <= 0.5 * level).mean()) for level in (0.683, 0.955)}
 
 
-def words(figure):
-    """``0.953 (0.947 to 0.958)``."""
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
-
-
 def table_of(values, classifiers):
     """The table of AUCs as lines of Markdown."""
     lines = [
@@ -342,7 +326,7 @@ def table_of(values, classifiers):
 def main(
     n=2500, n_limit=1000, n_fits=0, posteriors=False, folder=None, max_likelihood_calls=20_000
 ):
-    """Run all; returns the text that is written."""
+    """Run all; returns the page."""
     folder = Path(folder or "output/morphology")
     classifiers, autoencoders = known(CLASSIFIERS), known(AUTOENCODERS)
     figures = RESULTS / "morphology"
@@ -400,11 +384,7 @@ def main(
     lines += ["![Examples](morphology/examples.png)", ""]
     lines += ["Ways to make a vortex, against the exact profile:", ""]
     lines += ["![Vortices](morphology/vortex.png)"]
-    text = "\n".join(lines) + "\n"
-    RESULTS.mkdir(exist_ok=True)
-    with open_atomic(RESULTS / "morphology.md") as stream:
-        stream.write(text)
-    return text
+    return write(RESULTS / "morphology.md", lines)
 
 
 if __name__ == "__main__":
