@@ -55,9 +55,9 @@ FIGURES = {
 }
 # Arcs of the real lens, in arcsec from its middle; windows of occlusion a side, in arcsec.
 ARCS, WINDOW = (0.5, 1.4), 0.6
-# Systems of the tests of explanations, and of centring; arcsec off the middle.
+# Systems of the tests of explanations, and of centring; arcsec off the middle, whole pixels of all.
 N_CANDIDATES, N_EXPLAINED = 32, 2
-N_MOVED, OFFSETS = 512, (0.0, 0.2, 0.4, 0.6, 1.0)
+N_MOVED, OFFSETS = 512, (0.0, 0.3, 0.6, 0.9)
 N_FILES = 2000
 SEED = 90
 

@@ -90,6 +90,18 @@ def test_logits_and_probabilities(name):
     torch.testing.assert_close(made.probabilities(images), (logits / 2.0).softmax(1)[:, 1])
 
 
+def test_many_images_are_looked_at_in_pieces(monkeypatch):
+    made, _ = network("OU66")
+    images = torch.randn(40, made.n_bands, made.side, made.side)
+    looked, forward = [], made.forward
+    monkeypatch.setattr(made, "forward", lambda piece: looked.append(len(piece)) or forward(piece))
+    with torch.no_grad():
+        probabilities = made.probabilities(images)
+        torch.testing.assert_close(probabilities, forward(images).softmax(1)[:, 1])
+        assert made.probabilities(images[:0]).shape == (0,)
+    assert sum(looked) == 40 and max(looked) < 40
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_made_again_by_its_config(name):
     made, images = network(name)

@@ -37,6 +37,22 @@ def test_figures(tmp_path):
     assert not list(tmp_path.glob("**/*.tmp"))
 
 
+def test_every_method_has_its_curve(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(morphology_plots, "_saved", lambda fig, path: drawn.append(fig))
+    names = [f"method {i}" for i in range(10)]
+    curves = {name: curve(0.1 * i) for i, name in enumerate(names)}
+    detection_limit_plot(curves, dict.fromkeys(names, np.nan), 1e12, tmp_path / "limit.png")
+    labels = [text.get_text() for legend in drawn[0].legends for text in legend.get_texts()]
+    labels += [
+        text.get_text()
+        for ax in drawn[0].axes
+        if ax.get_legend()
+        for text in ax.get_legend().get_texts()
+    ]
+    assert sorted(label.split(":")[0] for label in labels) == sorted(names)
+
+
 class Autoencoder:
     """One that would have half of everything, and finds the rest strange."""
 
