@@ -21,9 +21,11 @@ import torch
 from autofit.tools.util import open_atomic
 from scipy.optimize import minimize
 
+from autolens_ml.applications.fit.report import Parameter
 from autolens_ml.applications.morphology.baselines import PrincipalComponents
 from autolens_ml.applications.morphology.evidence import DECISIVE, SUB_PIXELS, compare_vortex
 from autolens_ml.applications.morphology.observed import ObservedLens
+from autolens_ml.inference.importance import Status
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import find_card
 from autolens_ml.plot.morphology_plots import (
@@ -33,6 +35,7 @@ from autolens_ml.plot.morphology_plots import (
     vortex_plot,
 )
 from autolens_ml.simulate.morphology.comparison import vortex_constructions
+from autolens_ml.simulate.morphology.lensing import STRING
 from autolens_ml.simulate.morphology.settings import SETTINGS
 from autolens_ml.simulate.morphology.smooth_fit import SmoothFits
 from autolens_ml.simulate.morphology.systems import CLASSES, KINDS, MorphologyPopulation
@@ -79,6 +82,14 @@ DIFFERENCES = (
 # Shares of the halo's mass that vortices of the detection limit have.
 SHARES = (0.002, 0.08)
 DETECTED = 0.9
+# Parameters of vortices of `lens_model`, in words.
+SHOWN = {
+    "centre.centre_0": "y",
+    "centre.centre_1": "x",
+    "length_comps.length_comps_0": "first component of the length",
+    "length_comps.length_comps_1": "second",
+    "einstein_radius": "Einstein radius",
+}
 _N_COMPONENTS, _N_PCA = 100, 3000
 
 
@@ -205,17 +216,19 @@ def binned(mass, found, n_bins=8):
 
 
 def bayes_factors(folder, n, seed, max_likelihood_calls):
-    """Ln Bayes factors for a vortex by `aml.CNN`, and the masses of the vortices."""
+    """Ln Bayes factors for a vortex by `aml.CNN`, the true vortices, and what fits say of them."""
     # Sampled as finely as fits sample them: what is coarser is another image.
     finely = {"over_sample_size": SUB_PIXELS}
     setting = SETTINGS["model-i"].changed(vortex_share=SHARES, instrument=finely)
     population = MorphologyPopulation(setting, {"vortex": 1.0})
     ((systems, batch),) = observed_batches(population, n, seed)
-    table = folder / "bayes_factors.json"
-    known = json.loads(table.read_text()) if table.is_file() else {}
-    instrument = setting.instrument
+    folder = folder / f"bayes-factors-{n}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
     for i in range(n):
-        if str(i) in known:
+        table = folder / f"{i}.json"
+        if table.is_file():
+            found.append(json.loads(table.read_text()))
             continue
         lens = ObservedLens(
             f"vortex_{i}",
@@ -223,26 +236,36 @@ def bayes_factors(folder, n, seed, max_likelihood_calls):
             batch.noise[i].double().numpy(),
             float(systems.psf_fwhm[i]),
         )
-        found = compare_vortex(
+        evidence = compare_vortex(
             lens,
-            instrument,
+            setting.instrument,
             output=folder / "fits",
             seed=seed,
             max_likelihood_calls=max_likelihood_calls,
+            truth=true_parameters(dict(zip(STRING, systems.strings[i, 0], strict=True))),
         )
-        values = found.as_dict()
-        known[str(i)] = {
-            "mass": float(systems.substructure_mass[i]),
-            "log_bayes_factor": values["log_bayes_factor"],
-            "error": values["log_bayes_factor_error"],
-            "status": [values[k]["status"] for k in ("smooth", "vortex")],
-            "seconds": [values[k]["seconds"] for k in ("smooth", "vortex")],
-            "recovered": values["mass"],
-        }
+        values = {**evidence.as_dict(), "true_mass": float(systems.substructure_mass[i])}
         with open_atomic(table) as stream:
-            stream.write(json.dumps(known, indent=1))
-        print(f"{i + 1} of {n}: {found.verdict}")
-    return known
+            stream.write(json.dumps(values, indent=1))
+        found.append(values)
+        print(f"{i + 1} of {n}: {evidence.verdict}", flush=True)
+    return found
+
+
+def true_parameters(string):
+    """A simulated vortex by the paths of `lens_model`."""
+    angle = np.radians(2.0 * string["position_angle"])
+    values = (
+        string["y"],
+        string["x"],
+        string["half_length"] * np.sin(angle),
+        string["half_length"] * np.cos(angle),
+        string["einstein_radius"],
+    )
+    return {
+        f"galaxies.lens.vortex.{path}": float(value)
+        for path, value in zip(SHOWN, values, strict=True)
+    }
 
 
 def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood_calls):
@@ -273,15 +296,15 @@ def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood
         curves[name] = binned(vortex_values["mass"], found)
         limits[name] = sigmoid_limit(vortex_values["mass"], found)
         intervals[name] = limit_interval(vortex_values["mass"], found)
-    if n_fits:
-        rows = bayes_factors(folder, n_fits, 73, max_likelihood_calls).values()
-        mass = np.array([row["mass"] for row in rows])
-        found = np.array([row["log_bayes_factor"] > DECISIVE for row in rows])
+    fits = bayes_factors(folder, n_fits, 73, max_likelihood_calls)
+    if fits:
+        mass = np.array([row["true_mass"] for row in fits])
+        found = np.array([row["log_bayes_factor"] > DECISIVE for row in fits])
         name = "Bayes factor, aml.CNN"
         curves[name] = binned(mass, found, n_bins=min(6, max(n_fits // 8, 2)))
         limits[name] = sigmoid_limit(mass, found)
         intervals[name] = limit_interval(mass, found)
-    return curves, limits, intervals
+    return curves, limits, intervals, fits
 
 
 def posterior_rates(name, n, seed):
@@ -298,6 +321,43 @@ def posterior_rates(name, n, seed):
         inside.append(np.abs(ranks - 0.5))
     ranks = np.concatenate(inside)
     return {level: float((ranks <= 0.5 * level).mean()) for level in (0.683, 0.955)}
+
+
+def lines_of_fits(fits):
+    """What fits with and without a vortex came to, as lines of Markdown."""
+    status = [row["vortex"]["status"] for row in fits]
+    counted = ", ".join(f"{status.count(s)} {s}" for s in Status if s in status)
+    seconds = np.median([row[k]["seconds"] for row in fits for k in ("smooth", "vortex")])
+    lines = [
+        "",
+        f"Bayes factors of {len(fits)} lenses: fits with a vortex ended {counted}; a fit took",
+        f"{seconds:.0f} s (median, one shared core).",
+    ]
+    usable = [row for row, s in zip(fits, status, strict=True) if s != Status.FAILED]
+    found = [row for row in usable if row["log_bayes_factor"] > DECISIVE]
+    off = np.array([sigmas_of(row["vortex"]["parameters"]) for row in found])
+    if len(off):
+        lines[-1] += f" Of {len(found)} vortices that are detected by fits to be"
+        lines += [
+            "relied on, truths within one and two errors of the posterior (68.3 and 95.4 % are",
+            "due): "
+            + ", ".join(
+                f"{name} {100 * (np.abs(column) < 1.0).mean():.0f} and "
+                f"{100 * (np.abs(column) < 2.0).mean():.0f} %"
+                for name, column in zip(SHOWN.values(), off.T, strict=True)
+            )
+            + f"; all {100 * (np.abs(off) < 1.0).mean():.1f} and "
+            f"{100 * (np.abs(off) < 2.0).mean():.1f} %.",
+        ]
+    return lines
+
+
+def sigmas_of(parameters):
+    """How far truths are from medians of a fit, in the errors on their side."""
+    return [
+        Parameter(path, **parameters[f"galaxies.lens.vortex.{path}"]).sigmas_from_truth
+        for path in SHOWN
+    ]
 
 
 def table_of(values, classifiers):
@@ -361,7 +421,7 @@ def main(
         class_roc_plot(
             {name: class_scores(values, name) for name in classifiers}, figures / "roc.png"
         )
-    curves, limits, intervals = detection_limit(
+    curves, limits, intervals, fits = detection_limit(
         folder, n_limit, n_fits, classifiers, autoencoders, max_likelihood_calls
     )
     # Of every autoencoder its best score.
@@ -376,6 +436,8 @@ def main(
             continue
         ends = (f"{10.0**end:.2e}" if np.isfinite(end) else "beyond" for end in intervals[name])
         lines.append(f"- {name}: {10.0**limit:.2e} ({' to '.join(ends)}) solar masses")
+    if fits:
+        lines += lines_of_fits(fits)
     if posteriors:
         rates = posterior_rates("vortex-i", 50, 74)
         lines += ["", "Truth within credible intervals of vortex-i, 50 vortices of model-i:", ""]

@@ -129,6 +129,9 @@ def test_options_that_mean_nothing(search, options, message):
 
 def test_searches_get_their_options():
     nautilus = search_from("nautilus", name="a", unique_tag="b", seed=3, max_likelihood_calls=12)
+    assert search_from("nautilus", name="a", unique_tag="b", n_effective=70).n_eff == 70
+    cnn = search_from("cnn", name="a", unique_tag="b", n_effective=70)
+    assert (cnn.n_effective, search_from("cnn", name="a", unique_tag="b").n_effective) == (70, 1000)
     assert isinstance(nautilus, af.Nautilus)
     assert (nautilus.n_live, nautilus.n_like_max, nautilus.seed) == (150, 12, 3)
     assert np.isinf(search_from("nautilus", name="a", unique_tag="b").n_like_max)

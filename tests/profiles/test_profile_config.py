@@ -12,6 +12,7 @@ import autolens_ml as aml
 
 FREE = {
     aml.mp.VortexLine: 6,
+    aml.mp.VortexLineComps: 6,
     aml.mp.VortexTube: 6,
     aml.mp.MassSheet: 1,
 }

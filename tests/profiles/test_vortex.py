@@ -80,6 +80,48 @@ def test_jax_agrees_and_differentiates_through_the_profile(cls):
     assert np.all(np.isfinite(jnp.array(jax.tree.leaves(gradients))))
 
 
+def test_length_and_direction_as_components_are_the_same_string():
+    grid = irregular()
+    for angle in (0.0, 40.0, 90.0, 135.0, 179.0):
+        twice = np.radians(2.0 * angle)
+        by_comps = aml.mp.VortexLineComps(
+            centre=(0.2, -0.1),
+            length_comps=(0.7 * np.sin(twice), 0.7 * np.cos(twice)),
+            core_radius=0.04,
+            einstein_radius=-0.3,
+        )
+        by_angle = aml.mp.VortexLine((0.2, -0.1), angle, 0.7, 0.04, -0.3)
+        assert by_comps.half_length == pytest.approx(0.7)
+        assert np.mod(by_comps.position_angle, 180.0) == pytest.approx(angle, abs=1e-6)
+        for name in ("deflections_yx_2d_from", "convergence_2d_from", "potential_2d_from"):
+            expected = getattr(by_angle, name)(grid).array
+            assert np.allclose(getattr(by_comps, name)(grid).array, expected, atol=1e-7), name
+
+
+def test_components_have_gradients_also_where_the_string_is_a_point():
+    @jax.jit
+    def total(y, x):
+        profile = aml.mp.VortexLineComps(length_comps=(y, x))
+        yx = jnp.array([[0.1, 0.2], [0.3, 0.4], [0.1, 0.7]])
+        return jnp.sum(profile.potential_2d_from(al.Grid2DIrregular(yx, xp=jnp), xp=jnp).array)
+
+    gradient = jax.grad(total, argnums=(0, 1))
+    assert np.allclose(gradient(0.0, 0.0), 0.0, atol=1e-6)  # even in the length
+    y, x, h = 0.3, -0.2, 1e-6
+    found = gradient(y, x)
+    along_y, along_x = total(y + h, x) - total(y - h, x), total(y, x + h) - total(y, x - h)
+    assert np.allclose(found, (along_y / (2 * h), along_x / (2 * h)), atol=1e-8)
+
+
+def test_a_point_by_components_is_a_plummer_point():
+    grid = irregular()
+    point = aml.mp.VortexLineComps(length_comps=(0.0, 0.0)).deflections_yx_2d_from(grid).array
+    expected = aml.mp.VortexLine(half_length=0.0).deflections_yx_2d_from(grid).array
+    assert np.allclose(point, expected, atol=1e-8)
+    with pytest.raises(exc.ModelParameterException, match="core_radius"):
+        aml.mp.VortexLineComps(core_radius=-0.1)
+
+
 coordinate = st.floats(-1e3, 1e3)
 length = st.one_of(st.just(0.0), st.floats(0.0, 1e-6), st.floats(0.0, 1e3))
 

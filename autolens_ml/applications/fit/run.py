@@ -22,22 +22,35 @@ from autolens_ml.plot import corner, subplot_fit
 COMPILING = "compiling the likelihood (up to a minute the first time)"
 
 
-def _cnn(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
+# Half the default effective samples, three times the budget: real lenses have heavy tails.
+_N_EFFECTIVE, _MAX_LIKELIHOOD_CALLS = 1000, 60_000
+
+
+def _cnn(
+    max_likelihood_calls: int | None, n_effective: int = _N_EFFECTIVE, **common: Any
+) -> af.NonLinearSearch:
     from autolens_ml.search.cnn import CNN
 
-    # Half the default effective samples, three times the budget: real lenses have heavy tails.
-    return CNN(n_effective=1000, max_likelihood_calls=max_likelihood_calls or 60_000, **common)
+    calls = max_likelihood_calls or _MAX_LIKELIHOOD_CALLS
+    return CNN(n_effective=n_effective, max_likelihood_calls=calls, **common)
 
 
-def _rim(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
+def _rim(
+    max_likelihood_calls: int | None, n_effective: int = _N_EFFECTIVE, **common: Any
+) -> af.NonLinearSearch:
     from autolens_ml.search.rim import RIM
 
-    return RIM(n_effective=1000, max_likelihood_calls=max_likelihood_calls or 60_000, **common)
+    calls = max_likelihood_calls or _MAX_LIKELIHOOD_CALLS
+    return RIM(n_effective=n_effective, max_likelihood_calls=calls, **common)
 
 
-def _nautilus(max_likelihood_calls: int | None, **common: Any) -> af.NonLinearSearch:
+def _nautilus(
+    max_likelihood_calls: int | None, n_effective: int | None = None, **common: Any
+) -> af.NonLinearSearch:
     import jax
 
+    if n_effective is not None:
+        common["n_eff"] = n_effective
     if max_likelihood_calls is not None:
         common["n_like_max"] = max_likelihood_calls
     # On a CPU a batch of likelihoods is slower than the same likelihoods one by one. The argument
@@ -61,6 +74,7 @@ def search_from(
     name: str,
     unique_tag: str,
     seed: int | None = None,
+    n_effective: int | None = None,
     max_likelihood_calls: int | None = None,
 ) -> af.NonLinearSearch:
     """The autofit search that a name stands for.
@@ -73,6 +87,8 @@ def search_from(
         Parts of the output folder, ``output/<unique_tag>/<name>/<hash>``.
     seed
         Seed of the search; None draws one.
+    n_effective
+        Effective samples that are enough; None takes the search's default.
     max_likelihood_calls
         Where the search gives up; None takes the search's default.
 
@@ -89,7 +105,10 @@ def search_from(
         )
     if seed is not None and seed < 0:
         raise OptionError(f"seed {seed}; set --seed to 0 or more")
-    return SEARCHES[search](max_likelihood_calls, name=name, unique_tag=unique_tag, seed=seed)
+    common = {"name": name, "unique_tag": unique_tag, "seed": seed}
+    if n_effective is not None:
+        common["n_effective"] = n_effective
+    return SEARCHES[search](max_likelihood_calls, **common)
 
 
 def fit_imaging(
@@ -100,6 +119,7 @@ def fit_imaging(
     name: str = "lens",
     output: str | Path = "output",
     seed: int | None = None,
+    n_effective: int | None = None,
     max_likelihood_calls: int | None = None,
     truth: Mapping[str, float] | None = None,
     progress: Progress | None = None,
@@ -121,6 +141,8 @@ def fit_imaging(
         The folder under which the fit writes.
     seed
         Seed of the search.
+    n_effective
+        Effective samples that are enough; None takes the search's default.
     max_likelihood_calls
         Where the search gives up; None takes the search's default.
     truth
@@ -145,6 +167,7 @@ def fit_imaging(
             name=search if seed is None else f"{search}_seed{seed}",
             unique_tag=f"{name}-{fingerprint(dataset)}",
             seed=seed,
+            n_effective=n_effective,
             max_likelihood_calls=max_likelihood_calls,
         )
         start = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from autolens_ml.applications.morphology.observed import ObservedLens, lens_from
 from autolens_ml.exceptions import AutolensMLError, DataError
 from autolens_ml.inference.importance import Status
 from autolens_ml.networks.checkpoint import Card
-from autolens_ml.profiles.mass import VortexLine
+from autolens_ml.profiles.mass import VortexLineComps
 from autolens_ml.simulate.instrument import Instrument
 from autolens_ml.simulate.morphology.settings import masses_from
 
@@ -36,10 +36,12 @@ __all__ = [
 # lens in a hundred exceeds it (Markov's inequality).
 DECISIVE = float(np.log(100.0))
 # Priors of a vortex: scatter of its middle, half-length and Einstein radius [arcsec].
-_OFFSET, _HALF_LENGTH, _EINSTEIN_RADIUS, _CORE_RADIUS = 0.5, (0.03, 3.0), (0.0, 0.5), 0.05
+_OFFSET, _HALF_LENGTH, _EINSTEIN_RADIUS, _CORE_RADIUS = 0.5, 0.5, (0.0, 0.5), 0.05
 _VORTEX = "galaxies.lens.vortex"
 # Per side of a bright pixel: strings bend light by what changes within a pixel.
 SUB_PIXELS = 8
+# Effective samples of a fit: ln Z is then good to 0.1, and a threshold of 4.6 asks for no more.
+_N_EFFECTIVE = 500
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,12 @@ def lens_model(with_vortex: bool, einstein_radius: float = 1.5) -> af.Collection
     light.sersic_index = af.UniformPrior(lower_limit=0.5, upper_limit=4.0)
     parts = {"mass": mass, "shear": shear}
     if with_vortex:
-        vortex = af.Model(VortexLine, core_radius=_CORE_RADIUS)
+        vortex = af.Model(VortexLineComps, core_radius=_CORE_RADIUS)
         for centre in ("centre_0", "centre_1"):
             setattr(vortex.centre, centre, af.GaussianPrior(mean=0.0, sigma=_OFFSET))
-        vortex.position_angle = af.UniformPrior(lower_limit=0.0, upper_limit=180.0)
-        low, high = _HALF_LENGTH
-        vortex.half_length = af.LogUniformPrior(lower_limit=low, upper_limit=high)
+        for component in ("length_comps_0", "length_comps_1"):
+            prior = af.GaussianPrior(mean=0.0, sigma=_HALF_LENGTH)
+            setattr(vortex.length_comps, component, prior)
         low, high = _EINSTEIN_RADIUS
         vortex.einstein_radius = af.UniformPrior(lower_limit=low, upper_limit=high)
         parts["vortex"] = vortex
@@ -188,6 +190,7 @@ def compare_vortex(
     seed: int | None = None,
     max_likelihood_calls: int | None = None,
     models: tuple[af.Collection, af.Collection] | None = None,
+    truth: Mapping[str, float] | None = None,
     progress: Progress = lambda line: None,
 ) -> VortexEvidence:
     """Fit one lens by `aml.CNN` with and without a vortex.
@@ -202,6 +205,8 @@ def compare_vortex(
         Of the searches.
     models
         Without and with a vortex; by default those of `lens_model`.
+    truth
+        True values by parameter path, of simulated lenses.
     progress
         Takes a line at a time.
     """
@@ -217,7 +222,9 @@ def compare_vortex(
                 name=f"{Path(lens.name).stem}-{words}-vortex",
                 output=output,
                 seed=seed,
+                n_effective=_N_EFFECTIVE,
                 max_likelihood_calls=max_likelihood_calls,
+                truth=truth,
                 progress=progress,
             )
         )

@@ -3,7 +3,7 @@
 from autolens_ml.profiles.mass.neural import NeuralConvergence
 from autolens_ml.profiles.mass.pixel import PixelConvergence
 from autolens_ml.profiles.mass.sheet import MassSheet, ScaledMass
-from autolens_ml.profiles.mass.vortex import VortexLine, VortexTube
+from autolens_ml.profiles.mass.vortex import VortexLine, VortexLineComps, VortexTube
 
 __all__ = [
     "MassSheet",
@@ -11,5 +11,6 @@ __all__ = [
     "PixelConvergence",
     "ScaledMass",
     "VortexLine",
+    "VortexLineComps",
     "VortexTube",
 ]

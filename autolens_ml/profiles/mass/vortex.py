@@ -23,29 +23,26 @@ from autogalaxy.profiles.mass.abstract.abstract import MassProfile
 from autolens_ml.profiles.mass import physical
 from autolens_ml.profiles.mass.straight_string import LINE, TUBE, ClosedForms
 
-__all__ = ["VortexLine", "VortexTube"]
+__all__ = ["VortexLine", "VortexLineComps", "VortexTube"]
+
+
+# Of strings by components [arcsec]: with it gradients are finite where both components are zero.
+_LEAST_LENGTH = 1e-9
 
 
 class _StraightString(MassProfile):
-    """A straight string with a given cross profile: all that the line and the tube share.
+    """A straight string with a given cross profile: all that lines and tubes share.
 
     A subclass names its closed forms and the width (core or radius) that they take.
     """
 
     _forms: ClassVar[ClosedForms]
     _width_name: ClassVar[str]
+    position_angle: Any
+    half_length: Any
 
-    def __init__(
-        self,
-        centre: tuple[float, float],
-        position_angle: float,
-        half_length: float,
-        einstein_radius: float,
-    ) -> None:
+    def __init__(self, centre: tuple[float, float], einstein_radius: float) -> None:
         super().__init__(centre=centre, ell_comps=(0.0, 0.0))
-        _check_length(half_length, "half_length")
-        self.position_angle = position_angle
-        self.half_length = half_length
         self.einstein_radius = einstein_radius
 
     @property
@@ -129,7 +126,23 @@ class _StraightString(MassProfile):
         return float(brentq(excess, inner, outer, xtol=1e-12))
 
 
-class VortexLine(_StraightString):
+class _StringByAngle(_StraightString):
+    """A string of which an angle and a length are parameters."""
+
+    def __init__(
+        self,
+        centre: tuple[float, float],
+        position_angle: float,
+        half_length: float,
+        einstein_radius: float,
+    ) -> None:
+        super().__init__(centre, einstein_radius)
+        _check_length(half_length, "half_length")
+        self.position_angle = position_angle
+        self.half_length = half_length
+
+
+class VortexLine(_StringByAngle):
     r"""A straight string of mass softened by a Plummer core: exact, and smooth everywhere.
 
     .. math::
@@ -231,7 +244,67 @@ class VortexLine(_StraightString):
         )
 
 
-class VortexTube(_StraightString):
+class VortexLineComps(_StraightString):
+    r"""A `VortexLine` whose length and direction are two components of one vector.
+
+    `length_comps` is :math:`L\,(\sin 2\phi, \cos 2\phi)` with half-length :math:`L` and position
+    angle :math:`\phi`, as `ell_comps` are of an ellipse. A fit with it has no angle that jumps from
+    180 degrees to 0, and none that means nothing where the string is short: a posterior that would
+    be a band around a cylinder is one blob.
+    """
+
+    _forms = LINE
+    _width_name = "core_radius"
+
+    def __init__(
+        self,
+        centre: tuple[float, float] = (0.0, 0.0),
+        length_comps: tuple[float, float] = (0.0, 0.5),
+        core_radius: float = 0.05,
+        einstein_radius: float = 0.3,
+    ) -> None:
+        """
+        Parameters
+        ----------
+        centre
+            The (y,x) coordinates of the midpoint [arcsec].
+        length_comps
+            The half-length [arcsec] times the sine and the cosine of twice the position angle
+            (counter-clockwise from the positive x-axis).
+        core_radius
+            Softening length [arcsec], >= 0.
+        einstein_radius
+            Einstein radius of the total mass [arcsec]. **Negative: a negative mass** of the same
+            size.
+
+        Raises
+        ------
+        ModelParameterException
+            If `core_radius` is a number below zero or not finite.
+        """
+        super().__init__(centre, einstein_radius)
+        _check_length(core_radius, "core_radius")
+        self.length_comps = length_comps
+        self.core_radius = core_radius
+
+    @property
+    def half_length(self) -> Any:
+        """Half the length on the sky [arcsec]."""
+        y, x = self.length_comps
+        return (y * y + x * x + _LEAST_LENGTH**2) ** 0.5
+
+    @property
+    def position_angle(self) -> Any:
+        """Direction of the string, counter-clockwise from the positive x-axis [deg]."""
+        return self.angle()
+
+    def angle(self, xp: ModuleType = np) -> Any:
+        """The angle [deg] by which PyAutoLens's geometry rotates into the frame of the string."""
+        y, x = self.length_comps
+        return 0.5 * xp.degrees(xp.arctan2(y, x + _LEAST_LENGTH))
+
+
+class VortexTube(_StringByAngle):
     r"""The vortex tube of Alexander et al. (2020, ApJ 893, 15) with :math:`\alpha_v = 2`.
 
     In the plane of the sky, the density :math:`\rho = \rho_0[1-(r/R)^2]` inside a cylinder of
