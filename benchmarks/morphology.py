@@ -34,6 +34,7 @@ from autolens_ml.plot.morphology_plots import (
     example_plot,
     vortex_plot,
 )
+from autolens_ml.simulate.forward import CHUNK
 from autolens_ml.simulate.morphology.comparison import vortex_constructions
 from autolens_ml.simulate.morphology.lensing import STRING
 from autolens_ml.simulate.morphology.settings import SETTINGS
@@ -57,6 +58,7 @@ from autolens_ml.training.morphology_accuracy import (
 from autolens_ml.training.morphology_vortex import latents_from
 from autolens_ml.training.morphology_vortex_accuracy import setting_of, vortex_draws
 from benchmarks.page import known, words, write
+from benchmarks.search import fit_without_figures
 
 RESULTS = Path(__file__).parent / "results"
 CLASSIFIERS = ("morphology-i", "morphology-resnet")
@@ -88,7 +90,7 @@ SHOWN = {
     "centre.centre_1": "x",
     "length_comps.length_comps_0": "first component of the length",
     "length_comps.length_comps_1": "second",
-    "einstein_radius": "Einstein radius",
+    "mass_angular": "mass",
 }
 _N_COMPONENTS, _N_PCA = 100, 3000
 
@@ -217,12 +219,14 @@ def binned(mass, found, n_bins=8):
 
 def bayes_factors(folder, n, seed, max_likelihood_calls):
     """Ln Bayes factors for a vortex by `aml.CNN`, the true vortices, and what fits say of them."""
-    # Sampled as finely as fits sample them: what is coarser is another image.
-    finely = {"over_sample_size": SUB_PIXELS}
+    # Sampled more finely than fits sample them: what is coarser is another image.
+    finely = {"over_sample_size": 2 * SUB_PIXELS}
     setting = SETTINGS["model-i"].changed(vortex_share=SHARES, instrument=finely)
     population = MorphologyPopulation(setting, {"vortex": 1.0})
-    ((systems, batch),) = observed_batches(population, n, seed)
-    folder = folder / f"bayes-factors-{n}-{seed}"
+    # As many as are simulated at once, so the first are the same however many are fitted.
+    ((systems, batch),) = observed_batches(population, CHUNK, seed)
+    fit_without_figures()
+    folder = folder / f"bayes-factors-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for i in range(n):
@@ -260,7 +264,7 @@ def true_parameters(string):
         string["x"],
         string["half_length"] * np.sin(angle),
         string["half_length"] * np.cos(angle),
-        string["einstein_radius"],
+        np.pi * string["einstein_radius"] ** 2,
     )
     return {
         f"galaxies.lens.vortex.{path}": float(value)

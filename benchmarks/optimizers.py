@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.search import machine
+from benchmarks.search import fit_without_figures, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -364,9 +363,7 @@ def main(n: int = N_LENSES, network: str = "rim-parametric", output: Path | None
     Path
         The table.
     """
-    os.environ.setdefault("PYAUTO_SKIP_VISUALIZATION", "1")
-    os.environ.setdefault("PYAUTO_SKIP_LATENTS", "1")
-    os.environ.setdefault("PYAUTO_SKIP_WORKSPACE_VERSION_CHECK", "1")
+    fit_without_figures()
     folder = Path(output or RESULTS / "optimizers")
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(min(n, N_LENSES)):

@@ -25,16 +25,22 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 TABLE = RESULTS / "search.md"
 
-# The same for all: no figures, no latent variables, and every search pays for its own compilation.
-ENVIRONMENT = {
-    "JAX_COMPILATION_CACHE_DIR": "",
+_BARE = {
     "PYAUTO_SKIP_LATENTS": "1",
     "PYAUTO_SKIP_VISUALIZATION": "1",
     "PYAUTO_SKIP_WORKSPACE_VERSION_CHECK": "1",
 }
+# The same for all: no figures, no latent variables, and every search pays for its own compilation.
+ENVIRONMENT = {"JAX_COMPILATION_CACHE_DIR": "", **_BARE}
 
 # A search whose best likelihood is this far below the best one known has missed the solution.
 MISSED = 10.0
+
+
+def fit_without_figures():
+    """From here on, fits of this process draw nothing and compute no latent variables."""
+    for name, value in _BARE.items():
+        os.environ.setdefault(name, value)
 
 
 def _cnn(seed: int) -> Callable[[bool], Any]:

@@ -53,6 +53,10 @@ class CNN(CorrectedSearch):
         the search for modes alone may exceed it.
     fallback
         A search to run instead, from the same priors, when the result is FAILED.
+    initializer
+        Where to start, instead of a network's posterior or the prior, such as
+        ``af.InitializerParamStartPoints.from_result(...)`` of an earlier fit. Beside it, as beside
+        a network, draws of the prior are ranked.
     seed
         Same seed, same result.
     number_of_cores
@@ -150,7 +154,10 @@ class CNN(CorrectedSearch):
 
     def run(self, ctx: FitContext) -> dict:
         """Rank, polish, adapt and certify; returns plain arrays and numbers."""
-        starts = starts_from(self.network, ctx.model, dataset_of(ctx.fitness.analysis))
+        if self.correct:
+            starts = self.starts_for(ctx, self.network)
+        else:
+            starts = starts_from(self.network, ctx.model, dataset_of(ctx.fitness.analysis))
         for line in starts.lines:
             self.say(line)
         if not self.correct:

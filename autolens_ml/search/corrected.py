@@ -30,8 +30,9 @@ from autolens_ml.inference.state import Settings, Stage, State
 from autolens_ml.inference.symmetry import candidate_exchanges
 from autolens_ml.inference.target import Target
 from autolens_ml.latent import blocks_of
+from autolens_ml.search.analysis import dataset_of
 from autolens_ml.search.roughness import ROUGH, roughness_of
-from autolens_ml.search.starts import Starts
+from autolens_ml.search.starts import Starts, starts_at, starts_from
 
 _STAGE_TEXT = {
     Stage.RANK: "ranking {n_draws} draws (the likelihood compiles first)",
@@ -42,9 +43,9 @@ _STAGE_TEXT = {
     Stage.CERTIFY: "certifying with a frozen proposal",
 }
 
-# Beside the draws of a network, one in so many of the prior is ranked: it may be wrong.
+# Beside the draws of a network or user, one in so many of the prior is ranked: they may be wrong.
 _PRIOR_DRAWS = 4
-# How widely modes are looked for when a network that fits the data proposes.
+# How widely modes are looked for when a user or a network that fits the data proposes.
 _TRUSTED_FANS = (3, 1, 1)
 _TRUSTED_HOPS = 2
 
@@ -72,9 +73,9 @@ class CorrectedSearch(NonLinearSearch):
 
     Parameters
     ----------
-    n_effective, max_likelihood_calls, fallback
+    n_effective, max_likelihood_calls, fallback, initializer
         As :class:`autolens_ml.search.cnn.CNN` explains them.
-    name, path_prefix, unique_tag, initializer, number_of_cores, silence, session, kwargs
+    name, path_prefix, unique_tag, number_of_cores, silence, session, kwargs
         As of every autofit search.
     """
 
@@ -165,14 +166,20 @@ class CorrectedSearch(NonLinearSearch):
             When it is not known, damaged, or for something else.
         """
 
+    def starts_for(self, ctx: FitContext, network: str | None) -> Starts:
+        """Where a fit starts: as the initializer says, or else as a network does."""
+        if isinstance(self.initializer, af.InitializerPrior):  # autofit's where none is given
+            return starts_from(network, ctx.model, dataset_of(ctx.fitness.analysis))
+        return starts_at(self.initializer, ctx.model)
+
     def settings_for(self, starts: Starts) -> Settings:
         """What the engine is told where it starts from these."""
         settings = Settings(
             self.n_effective, self.n_draws, self.n_polish, self.max_likelihood_calls
         )
-        if starts.proposal is not None:
+        if not starts.are_prior:
             settings = replace(settings, n_prior_draws=self.n_draws // _PRIOR_DRAWS)
-        if starts.is_trusted:
+        if starts.are_trusted:
             settings = replace(settings, polish_fans=_TRUSTED_FANS, n_hops=_TRUSTED_HOPS)
         return settings
 

@@ -26,7 +26,7 @@ from autolens_ml.search.corrected import (
     network_info,
 )
 from autolens_ml.search.pixelized import Maps, is_pixelized, maps_for
-from autolens_ml.search.starts import Starts, starts_from
+from autolens_ml.search.starts import Starts
 
 # The task of the networks that climb.
 OPTIMIZER = "optimizer"
@@ -206,7 +206,7 @@ class RIM(CorrectedSearch):
         target = target_from(ctx)
         if is_pixelized(ctx.model):
             return self._run_with_maps(ctx, target)
-        starts = starts_from(self.starts, ctx.model, dataset_of(ctx.fitness.analysis))
+        starts = self.starts_for(ctx, self.starts)
         card, reason = self._optimizer()
         for line in (*starts.lines, reason):
             self.say(line)

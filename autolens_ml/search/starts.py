@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import autofit as af
 import numpy as np
+from autofit.non_linear.initializer import AbstractInitializer
+from scipy.special import ndtri
 
 from autolens_ml.exceptions import DataError, NetworkError
 from autolens_ml.inference.matching import TASK, card_from, matching_network
-from autolens_ml.latent import LatentSpace
+from autolens_ml.latent import UNIT_MARGIN, LatentSpace
 from autolens_ml.networks.checkpoint import cards
 
 # torch is loaded only where a network is used.
@@ -36,12 +38,15 @@ class Starts:
     lines : tuple of str
         Which network and why, or why none, and what of the data it was not trained for.
     proposal : NetworkProposal or None
-        The network's posterior for the model; ``None`` for the prior.
+        The network's posterior for the model; ``None`` where no network proposes.
+    are_given : bool
+        Whether the user says where to start.
     """
 
     draw: Callable[[int, np.random.Generator], np.ndarray]
     lines: tuple[str, ...] = ()
     proposal: NetworkProposal | None = None
+    are_given: bool = False
 
     @property
     def card(self) -> Card | None:
@@ -49,10 +54,17 @@ class Starts:
         return None if self.proposal is None else self.proposal.posterior.network.card
 
     @property
-    def is_trusted(self) -> bool:
-        """Whether a network that knows most of the model proposes, for data as in its training."""
+    def are_prior(self) -> bool:
+        """Whether they are draws of the prior."""
+        return self.proposal is None and not self.are_given
+
+    @property
+    def are_trusted(self) -> bool:
+        """Whether a user proposes, or a network that knows most of the model and such data."""
         proposal = self.proposal
-        return proposal is not None and proposal.knows_most and not proposal.doubts
+        return self.are_given or (
+            proposal is not None and proposal.knows_most and not proposal.doubts
+        )
 
 
 def starts_from(network: str | Path | None, model: Any, dataset: Any) -> Starts:
@@ -83,6 +95,27 @@ def starts_from(network: str | Path | None, model: Any, dataset: Any) -> Starts:
         return Starts(prior, (f"no network ({reason}): draws of the prior",))
     cautions = (f"caution: {doubt}" for doubt in proposal.doubts)
     return Starts(proposal.draw, (f"network {reason}", *cautions), proposal)
+
+
+def starts_at(initializer: AbstractInitializer, model: Any) -> Starts:
+    """The starts that ``initializer=...`` asks for.
+
+    Parameters
+    ----------
+    initializer
+        Of autofit: ranges or points, such as ``af.InitializerParamBounds``.
+    model
+        What is fitted.
+    """
+
+    def draw(n: int, rng: np.random.Generator) -> np.ndarray:
+        initializer._rng = rng  # what it would be given by the searches of autofit
+        unit = np.array([initializer._generate_unit_parameter_list(model) for _ in range(n)])
+        # Outside of a prior there is no unit value.
+        unit = np.where(np.isfinite(unit), unit, rng.random(unit.shape))
+        return ndtri(np.clip(unit, UNIT_MARGIN, 1.0 - UNIT_MARGIN))
+
+    return Starts(draw, (f"starts of {type(initializer).__name__}",), are_given=True)
 
 
 def initializer_from(network: str | Path, dataset: Any, model: Any, seed: int = 0) -> Any:

@@ -88,7 +88,7 @@ def test_length_and_direction_as_components_are_the_same_string():
             centre=(0.2, -0.1),
             length_comps=(0.7 * np.sin(twice), 0.7 * np.cos(twice)),
             core_radius=0.04,
-            einstein_radius=-0.3,
+            mass_angular=-np.pi * 0.3**2,
         )
         by_angle = aml.mp.VortexLine((0.2, -0.1), angle, 0.7, 0.04, -0.3)
         assert by_comps.half_length == pytest.approx(0.7)
@@ -98,24 +98,27 @@ def test_length_and_direction_as_components_are_the_same_string():
             assert np.allclose(getattr(by_comps, name)(grid).array, expected, atol=1e-7), name
 
 
-def test_components_have_gradients_also_where_the_string_is_a_point():
+def test_components_have_gradients_also_where_the_string_is_a_point_or_nothing():
     @jax.jit
-    def total(y, x):
-        profile = aml.mp.VortexLineComps(length_comps=(y, x))
+    def total(y, x, mass):
+        profile = aml.mp.VortexLineComps(length_comps=(y, x), mass_angular=mass)
         yx = jnp.array([[0.1, 0.2], [0.3, 0.4], [0.1, 0.7]])
         return jnp.sum(profile.potential_2d_from(al.Grid2DIrregular(yx, xp=jnp), xp=jnp).array)
 
-    gradient = jax.grad(total, argnums=(0, 1))
-    assert np.allclose(gradient(0.0, 0.0), 0.0, atol=1e-6)  # even in the length
-    y, x, h = 0.3, -0.2, 1e-6
-    found = gradient(y, x)
-    along_y, along_x = total(y + h, x) - total(y - h, x), total(y, x + h) - total(y, x - h)
-    assert np.allclose(found, (along_y / (2 * h), along_x / (2 * h)), atol=1e-8)
+    gradient = jax.grad(total, argnums=(0, 1, 2))
+    assert np.allclose(gradient(0.0, 0.0, 0.3)[:2], 0.0, atol=1e-6)  # even in the length
+    assert np.all(np.isfinite(gradient(0.3, -0.2, 0.0)))
+    point, h = np.array((0.3, -0.2, 0.3)), 1e-6
+    expected = [(total(*(point + h * e)) - total(*(point - h * e))) / (2 * h) for e in np.eye(3)]
+    assert np.allclose(gradient(*point), expected, atol=1e-8)
 
 
 def test_a_point_by_components_is_a_plummer_point():
     grid = irregular()
-    point = aml.mp.VortexLineComps(length_comps=(0.0, 0.0)).deflections_yx_2d_from(grid).array
+    angular = np.pi * 0.3**2
+    profile = aml.mp.VortexLineComps(length_comps=(0.0, 0.0), mass_angular=angular)
+    assert profile.mass_angular_within_circle_from(1e4) == pytest.approx(angular, rel=1e-6)
+    point = profile.deflections_yx_2d_from(grid).array
     expected = aml.mp.VortexLine(half_length=0.0).deflections_yx_2d_from(grid).array
     assert np.allclose(point, expected, atol=1e-8)
     with pytest.raises(exc.ModelParameterException, match="core_radius"):

@@ -185,14 +185,14 @@ def test_networks_by_name_and_path(shipped, network):
     starts = starts_from(given, targets.model(), observed.image())
     assert starts.card == card
     assert starts.lines == ("network euclid-test knows 3 of 3 parameters",)
-    assert starts.is_trusted
+    assert starts.are_trusted
 
 
 def test_a_network_that_knows_little_is_not_trusted(tmp_path):
     observed.network(tmp_path, {"x": 1.0})
     starts = starts_from(tmp_path, targets.model(), observed.image())
     assert starts.lines == ("network known knows 1 of 3 parameters",)
-    assert not starts.is_trusted
+    assert not starts.are_trusted
 
 
 @pytest.mark.parametrize("name", ["interferometer", "point_source", "weak_lensing"])

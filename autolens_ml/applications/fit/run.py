@@ -12,6 +12,7 @@ from typing import Any
 import autofit as af
 import autolens as al
 import numpy as np
+from autofit.non_linear.initializer import AbstractInitializer
 from autonerves import conf
 
 from autolens_ml.applications.fit.progress import Progress
@@ -76,6 +77,7 @@ def search_from(
     seed: int | None = None,
     n_effective: int | None = None,
     max_likelihood_calls: int | None = None,
+    initializer: AbstractInitializer | None = None,
 ) -> af.NonLinearSearch:
     """The autofit search that a name stands for.
 
@@ -91,6 +93,8 @@ def search_from(
         Effective samples that are enough; None takes the search's default.
     max_likelihood_calls
         Where the search gives up; None takes the search's default.
+    initializer
+        Where it starts; None leaves that to the search.
 
     Raises
     ------
@@ -105,7 +109,7 @@ def search_from(
         )
     if seed is not None and seed < 0:
         raise OptionError(f"seed {seed}; set --seed to 0 or more")
-    common = {"name": name, "unique_tag": unique_tag, "seed": seed}
+    common = {"name": name, "unique_tag": unique_tag, "seed": seed, "initializer": initializer}
     if n_effective is not None:
         common["n_effective"] = n_effective
     return SEARCHES[search](max_likelihood_calls, **common)
@@ -121,6 +125,7 @@ def fit_imaging(
     seed: int | None = None,
     n_effective: int | None = None,
     max_likelihood_calls: int | None = None,
+    initializer: AbstractInitializer | None = None,
     truth: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> FitReport:
@@ -145,6 +150,8 @@ def fit_imaging(
         Effective samples that are enough; None takes the search's default.
     max_likelihood_calls
         Where the search gives up; None takes the search's default.
+    initializer
+        Where the search starts; None leaves that to the search.
     truth
         True values by parameter path, printed beside the result and drawn in the corner plot.
     progress
@@ -169,6 +176,7 @@ def fit_imaging(
             seed=seed,
             n_effective=n_effective,
             max_likelihood_calls=max_likelihood_calls,
+            initializer=initializer,
         )
         start = time.perf_counter()
         say(COMPILING)

@@ -17,6 +17,7 @@ from autolens_ml.applications.morphology.look import Looked
 from autolens_ml.applications.morphology.observed import ObservedLens, lens_from
 from autolens_ml.exceptions import AutolensMLError, DataError
 from autolens_ml.inference.importance import Status
+from autolens_ml.latent import LatentSpace
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.profiles.mass import VortexLineComps
 from autolens_ml.simulate.instrument import Instrument
@@ -35,13 +36,17 @@ __all__ = [
 # Ln of a Bayes factor of 100. Without a vortex the mean Bayes factor for one is 1, so at most one
 # lens in a hundred exceeds it (Markov's inequality).
 DECISIVE = float(np.log(100.0))
-# Priors of a vortex: scatter of its middle, half-length and Einstein radius [arcsec].
-_OFFSET, _HALF_LENGTH, _EINSTEIN_RADIUS, _CORE_RADIUS = 0.5, 0.5, (0.0, 0.5), 0.05
+# Priors of a vortex: scatter of its middle and of components of its length [arcsec], and the
+# largest mass, which has an Einstein radius of 0.5 arcsec.
+_OFFSET, _HALF_LENGTH, _CORE_RADIUS, _MASS = 0.5, 0.5, 0.05, 0.25 * np.pi
 _VORTEX = "galaxies.lens.vortex"
 # Per side of a bright pixel: strings bend light by what changes within a pixel.
-SUB_PIXELS = 8
+SUB_PIXELS = 4
 # Effective samples of a fit: ln Z is then good to 0.1, and a threshold of 4.6 asks for no more.
 _N_EFFECTIVE = 500
+# Where a fit with a vortex starts: errors of the smooth fit on both sides, and what is all of a
+# prior.
+_AROUND, _WHOLE_PRIOR = 1.0, (0.001, 0.999)
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,14 @@ class VortexEvidence:
     def mass(self) -> tuple[float, float, float] | None:
         """Median and bounds that hold 68 per cent of the mass of the vortex [solar masses]."""
         for parameter in self.vortex.parameters if self.vortex else ():
-            if parameter.path == f"{_VORTEX}.einstein_radius":
-                radii = (
+            if parameter.path == f"{_VORTEX}.mass_angular":
+                angular = (
                     parameter.median,
                     parameter.median - parameter.error_minus,
                     parameter.median + parameter.error_plus,
                 )
-                return tuple(float(m) for m in masses_from(np.array(radii)))
+                radii = np.sqrt(np.array(angular) / np.pi)
+                return tuple(float(m) for m in masses_from(radii))
         return None
 
     def as_dict(self) -> dict[str, Any]:
@@ -156,8 +162,7 @@ def lens_model(with_vortex: bool, einstein_radius: float = 1.5) -> af.Collection
         for component in ("length_comps_0", "length_comps_1"):
             prior = af.GaussianPrior(mean=0.0, sigma=_HALF_LENGTH)
             setattr(vortex.length_comps, component, prior)
-        low, high = _EINSTEIN_RADIUS
-        vortex.einstein_radius = af.UniformPrior(lower_limit=low, upper_limit=high)
+        vortex.mass_angular = af.UniformPrior(lower_limit=0.0, upper_limit=_MASS)
         parts["vortex"] = vortex
     lens = af.Model(al.Galaxy, redshift=0.5, **parts)
     source = af.Model(al.Galaxy, redshift=1.0, bulge=light)
@@ -193,7 +198,7 @@ def compare_vortex(
     truth: Mapping[str, float] | None = None,
     progress: Progress = lambda line: None,
 ) -> VortexEvidence:
-    """Fit one lens by `aml.CNN` with and without a vortex.
+    """Fit one lens by `aml.CNN` with and without a vortex; the second fit starts at the first.
 
     Parameters
     ----------
@@ -211,7 +216,7 @@ def compare_vortex(
         Takes a line at a time.
     """
     dataset = dataset_from(lens, instrument)
-    reports = []
+    reports: list[FitReport] = []
     models = models or (lens_model(False), lens_model(True))
     for words, model in zip(("without", "with"), models, strict=True):
         progress(f"{lens.name}: fitting {words} a vortex")
@@ -224,11 +229,31 @@ def compare_vortex(
                 seed=seed,
                 n_effective=_N_EFFECTIVE,
                 max_likelihood_calls=max_likelihood_calls,
+                initializer=_starting_at(reports[0], model) if reports else None,
                 truth=truth,
                 progress=progress,
             )
         )
     return VortexEvidence(lens.name, *reports)
+
+
+def _starting_at(report: FitReport, model: af.Collection) -> af.InitializerParamBounds:
+    """Where an earlier fit ended, and all of the prior of the rest."""
+    known = {parameter.path: parameter for parameter in report.parameters}
+    bounds = {}
+    for name, prior in zip(
+        LatentSpace.from_model(model).names, model.priors_ordered_by_id, strict=True
+    ):
+        found = known.get(name)
+        bounds[prior] = (
+            (prior.value_for(_WHOLE_PRIOR[0]), prior.value_for(_WHOLE_PRIOR[1]))
+            if found is None
+            else (
+                found.median - _AROUND * found.error_minus,
+                found.median + _AROUND * found.error_plus,
+            )
+        )
+    return af.InitializerParamBounds(bounds)
 
 
 def compare_flagged(

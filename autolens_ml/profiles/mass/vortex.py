@@ -26,7 +26,7 @@ from autolens_ml.profiles.mass.straight_string import LINE, TUBE, ClosedForms
 __all__ = ["VortexLine", "VortexLineComps", "VortexTube"]
 
 
-# Of strings by components [arcsec]: with it gradients are finite where both components are zero.
+# Of strings by components [arcsec]: with it gradients are finite where length or mass is zero.
 _LEAST_LENGTH = 1e-9
 
 
@@ -40,10 +40,10 @@ class _StraightString(MassProfile):
     _width_name: ClassVar[str]
     position_angle: Any
     half_length: Any
+    einstein_radius: Any
 
-    def __init__(self, centre: tuple[float, float], einstein_radius: float) -> None:
+    def __init__(self, centre: tuple[float, float]) -> None:
         super().__init__(centre=centre, ell_comps=(0.0, 0.0))
-        self.einstein_radius = einstein_radius
 
     @property
     def _shape(self) -> tuple[Any, Any, Any]:
@@ -136,10 +136,11 @@ class _StringByAngle(_StraightString):
         half_length: float,
         einstein_radius: float,
     ) -> None:
-        super().__init__(centre, einstein_radius)
+        super().__init__(centre)
         _check_length(half_length, "half_length")
         self.position_angle = position_angle
         self.half_length = half_length
+        self.einstein_radius = einstein_radius
 
 
 class VortexLine(_StringByAngle):
@@ -245,12 +246,12 @@ class VortexLine(_StringByAngle):
 
 
 class VortexLineComps(_StraightString):
-    r"""A `VortexLine` whose length and direction are two components of one vector.
+    r"""A `VortexLine` by parameters that a fit can move along straight lines.
 
     `length_comps` is :math:`L\,(\sin 2\phi, \cos 2\phi)` with half-length :math:`L` and position
-    angle :math:`\phi`, as `ell_comps` are of an ellipse. A fit with it has no angle that jumps from
-    180 degrees to 0, and none that means nothing where the string is short: a posterior that would
-    be a band around a cylinder is one blob.
+    angle :math:`\phi`, as `ell_comps` are of an ellipse: no angle jumps from 180 degrees to 0, and
+    none means nothing where the string is short. `mass_angular` is what the convergence adds up to,
+    and is traded linearly for that of other profiles, where an Einstein radius is its root.
     """
 
     _forms = LINE
@@ -261,7 +262,7 @@ class VortexLineComps(_StraightString):
         centre: tuple[float, float] = (0.0, 0.0),
         length_comps: tuple[float, float] = (0.0, 0.5),
         core_radius: float = 0.05,
-        einstein_radius: float = 0.3,
+        mass_angular: float = 0.3,
     ) -> None:
         """
         Parameters
@@ -273,19 +274,26 @@ class VortexLineComps(_StraightString):
             (counter-clockwise from the positive x-axis).
         core_radius
             Softening length [arcsec], >= 0.
-        einstein_radius
-            Einstein radius of the total mass [arcsec]. **Negative: a negative mass** of the same
-            size.
+        mass_angular
+            Integral of the convergence [arcsec^2]: pi times the square of the Einstein radius of
+            the total mass. Negative: a negative mass.
 
         Raises
         ------
         ModelParameterException
             If `core_radius` is a number below zero or not finite.
         """
-        super().__init__(centre, einstein_radius)
+        super().__init__(centre)
         _check_length(core_radius, "core_radius")
+        self.mass_angular = mass_angular
         self.length_comps = length_comps
         self.core_radius = core_radius
+
+    @property
+    def einstein_radius(self) -> Any:
+        """Einstein radius of the total mass [arcsec], negative for a negative mass."""
+        square = self.mass_angular / np.pi
+        return square / (abs(square) + _LEAST_LENGTH**2) ** 0.5
 
     @property
     def half_length(self) -> Any:

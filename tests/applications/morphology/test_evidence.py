@@ -45,15 +45,15 @@ def test_models_differ_by_the_vortex():
 
 @pytest.mark.parametrize(("difference", "words"), [(9.0, "a vortex"), (-2.0, "no vortex")])
 def test_verdicts(difference, words):
-    radius = einstein_radii_from(3e10)
-    path = "galaxies.lens.vortex.einstein_radius"
-    found = VortexEvidence("a", fitted(-100.0), fitted(-100.0 + difference, **{path: radius}))
+    angular = np.pi * einstein_radii_from(3e10) ** 2
+    path = "galaxies.lens.vortex.mass_angular"
+    found = VortexEvidence("a", fitted(-100.0), fitted(-100.0 + difference, **{path: angular}))
     assert found.log_bayes_factor == pytest.approx(difference)
     assert found.log_bayes_factor_error == pytest.approx(0.3 * np.sqrt(2.0))
     assert words in found.verdict and f"{difference:+.1f}" in found.verdict
     median, low, high = found.mass()
     assert median == pytest.approx(3e10)
-    assert low == pytest.approx(3e10 * 0.81) and high == pytest.approx(3e10 * 1.21)
+    assert low == pytest.approx(3e10 * 0.9) and high == pytest.approx(3e10 * 1.1)
     assert pytest.approx(np.log(100.0)) == DECISIVE
     assert "not finished" in VortexEvidence("a", fitted(None), fitted(1.0)).verdict
 
