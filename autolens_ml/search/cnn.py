@@ -72,6 +72,9 @@ class CNN(CorrectedSearch):
         When a network is named and the dataset is not an image as it needs them. Raised by
         ``fit``.
 
+    OptionError
+        When a range of ``initializer`` lies outside of the prior. Raised by ``fit``.
+
     Notes
     -----
     ``result.samples.samples_info`` carries ``log_evidence``, ``log_evidence_error``, ``ess``,

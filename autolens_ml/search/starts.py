@@ -12,7 +12,7 @@ import numpy as np
 from autofit.non_linear.initializer import AbstractInitializer
 from scipy.special import ndtri
 
-from autolens_ml.exceptions import DataError, NetworkError
+from autolens_ml.exceptions import DataError, NetworkError, OptionError
 from autolens_ml.inference.matching import TASK, card_from, matching_network
 from autolens_ml.latent import UNIT_MARGIN, LatentSpace
 from autolens_ml.networks.checkpoint import cards
@@ -106,13 +106,21 @@ def starts_at(initializer: AbstractInitializer, model: Any) -> Starts:
         Of autofit: ranges or points, such as ``af.InitializerParamBounds``.
     model
         What is fitted.
+
+    Raises
+    ------
+    OptionError
+        When a range lies outside of a prior. Raised by the first draw.
     """
 
     def draw(n: int, rng: np.random.Generator) -> np.ndarray:
         initializer._rng = rng  # what it would be given by the searches of autofit
-        unit = np.array([initializer._generate_unit_parameter_list(model) for _ in range(n)])
-        # Outside of a prior there is no unit value.
-        unit = np.where(np.isfinite(unit), unit, rng.random(unit.shape))
+        try:
+            unit = np.array([initializer._generate_unit_parameter_list(model) for _ in range(n)])
+        except OverflowError as error:  # outside of a prior there is no unit value
+            raise OptionError(
+                "initializer: a range lies outside of the prior of its parameter; give one inside"
+            ) from error
         return ndtri(np.clip(unit, UNIT_MARGIN, 1.0 - UNIT_MARGIN))
 
     return Starts(draw, (f"starts of {type(initializer).__name__}",), are_given=True)

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import autofit as af
 import autolens as al
@@ -17,9 +18,9 @@ from autonerves import conf
 from autonerves.dictable import from_dict, to_dict
 
 import autolens_ml as aml
-from autolens_ml.exceptions import DataError, NetworkError
+from autolens_ml.exceptions import DataError, NetworkError, OptionError
 from autolens_ml.networks import checkpoint
-from autolens_ml.search.starts import starts_from
+from autolens_ml.search.starts import starts_at, starts_from
 from autolens_ml.simulate.observation import observation_from
 from tests.search import observed, targets
 from tests.search.fits import FITS
@@ -400,6 +401,18 @@ def test_correct_is_part_of_the_search():
 # --- start points for other searches ------------------------------------------------------------
 
 
+class Recorded(observed.Gaussian):
+    """Keeps what is evaluated, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.points = []
+
+    def log_likelihood_function(self, instance):
+        self.points.append((instance.x, instance.y, instance.z))
+        return super().log_likelihood_function(instance)
+
+
 def bounds_of(model, initializer) -> dict[str, tuple[float, float]]:
     names = {prior: path[-1] for path, prior in model.path_priors_tuples}
     return {names[prior]: limits for prior, limits in initializer.parameter_dict.items()}
@@ -428,16 +441,10 @@ def test_emcee_starts_where_the_network_says(output, tmp_path):
     model = targets.model()
     initializer = aml.initializer_from(tmp_path, observed.image(), model)
     bounds = bounds_of(model, initializer)
-    starts = []
-
-    class Recorded(targets.Gaussian):
-        def log_likelihood_function(self, instance):
-            starts.append((instance.x, instance.y, instance.z))
-            return super().log_likelihood_function(instance)
-
+    analysis = Recorded()
     search = af.Emcee(nwalkers=20, nsteps=400, initializer=initializer, seed=1)
-    samples = search.fit(model=model, analysis=Recorded()).samples
-    first = np.array(starts[:20])
+    samples = search.fit(model=model, analysis=analysis).samples
+    first = np.array(analysis.points[:20])
     for column, name in enumerate("xy"):
         low, high = bounds[name]
         assert np.all((first[:, column] >= low) & (first[:, column] <= high))
@@ -546,3 +553,43 @@ def test_start_points_without_a_network(shipped, known):
     model.x = af.UniformPrior(-4.0, -3.0)
     with pytest.raises(NetworkError, match=r"0 % of its posterior.*widen them"):
         aml.initializer_from(known, observed.image(), model)
+
+
+# --- start points of others ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [(0.8, 1.2), (-4.9, -4.8)], ids=["right", "wrong"])
+def test_a_search_starts_where_its_initializer_says(output, where):
+    model, analysis = targets.model(), Recorded()
+    initializer = af.InitializerParamBounds({model.x: where})
+    _, samples = fit("auto", analysis, model, initializer=initializer)
+    first = np.array(analysis.points[: SETTINGS["n_draws"]])
+    assert np.mean((first[:, 0] >= where[0]) & (first[:, 0] <= where[1])) > 0.95
+    assert np.ptp(first[:, 2]) > 0.5 * targets.WIDTH  # nothing was said of it: the prior
+    assert samples.samples_info["network"] is None
+    error = samples.samples_info["log_evidence_error"]
+    assert abs(samples.log_evidence - targets.LOG_EVIDENCE) < 4.0 * error
+
+
+def test_a_search_starts_at_an_earlier_result(output):
+    _, samples = fit(None)
+    model, analysis = targets.model("zyx"), Recorded()
+    earlier = SimpleNamespace(samples=samples, model=samples.model)
+    initializer = af.InitializerParamStartPoints.from_result(earlier, model)
+    _, again = fit(None, analysis, model, initializer=initializer)
+    best = samples.max_log_likelihood(as_instance=False)
+    np.testing.assert_allclose(analysis.points[5], best, atol=1e-4)
+    assert again.samples_info["status"] == "CONVERGED"
+    assert again.samples_info["n_gradient"] <= samples.samples_info["n_gradient"]
+
+
+def test_start_points_are_seeded_and_inside_the_priors():
+    model = targets.model()
+    starts = starts_at(af.InitializerParamBounds({model.y: (0.0, 0.1)}), model)
+    assert starts.are_trusted and not starts.are_prior
+    z = starts.draw(50, np.random.default_rng(0))
+    assert np.all(z == starts.draw(50, np.random.default_rng(0)))
+    assert np.ptp(z[:, 1]) < 0.1 < np.ptp(z[:, 0])
+    outside = starts_at(af.InitializerParamBounds({model.x: (99.0, 100.0)}), model)
+    with pytest.raises(OptionError, match="outside of the prior"):
+        outside.draw(1, np.random.default_rng(0))
