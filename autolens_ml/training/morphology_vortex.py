@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import ndtr
 
 from autolens_ml.exceptions import OptionError
 from autolens_ml.networks.checkpoint import Card
@@ -27,11 +28,10 @@ __all__ = ["PARAMETERS", "TASK", "VortexParameters", "latents_from", "parameters
 TASK = "vortex-parameters"
 # What posteriors are of; masses in solar masses, lengths in arcsec, angles in degrees.
 PARAMETERS = ("y", "x", "log10_mass", "log10_half_length", "position_angle")
-# Latents of a vortex: position, log mass, log length, and the angle, doubled, as a unit vector.
-_N_LATENTS = 6
+_N_LATENTS = 5
 _BATCH = 64
-# Of a coordinate of a unit vector.
-_ROOT_TWO = np.sqrt(2.0)
+# Of shares, beyond which latents would be infinite.
+_MARGIN = 1e-6
 
 
 class VortexParameters(Task):
@@ -117,53 +117,67 @@ def inputs_of(batch: MorphologyBatch) -> tuple[torch.Tensor, ...]:
 
 
 def latents_from(vortex: torch.Tensor, setting: Setting) -> torch.Tensor:
-    """Latents of about unit variance, shape (n, 6), of vortices with the columns of ``STRING``.
+    """Latents of vortices with the columns of ``STRING``, which a setting draws from N(0, I).
+
+    Position, mass, and length and direction together: a short string has hardly a direction, and
+    one of 180 degrees is one of 0.
 
     Parameters
     ----------
     vortex
         Shape (n, 6).
     setting
-        Whose ranges set what is one.
+        Whose prior it is. What lies beyond its ranges is taken to lie at their ends.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, 5).
     """
-    columns = dict(zip(STRING, vortex.T, strict=True))
+    columns = dict(zip(STRING, vortex.double().T, strict=True))
+    mass = torch.from_numpy(masses_from(columns["einstein_radius"].numpy()))
+    masses, lengths = _ranges(setting)
+    # The length of a vector of two unit normals is as unlikely to be less as the string is.
+    share = _share_of(columns["half_length"].log10(), lengths)
+    size = (-2.0 * torch.log1p(-share)).sqrt()
     angle = torch.deg2rad(2.0 * columns["position_angle"])
-    mass = masses_from(columns["einstein_radius"].double().numpy())
-    (m_middle, m_width), (l_middle, l_width) = _scales(setting)
     return torch.stack(
         (
             columns["y"] / setting.vortex_offset,
             columns["x"] / setting.vortex_offset,
-            torch.from_numpy((np.log10(mass) - m_middle) / m_width).to(vortex),
-            (columns["half_length"].log10() - l_middle) / l_width,
-            _ROOT_TWO * angle.sin(),
-            _ROOT_TWO * angle.cos(),
+            torch.special.ndtri(_share_of(mass.log10(), masses)),
+            size * angle.sin(),
+            size * angle.cos(),
         ),
         dim=-1,
-    )
+    ).to(vortex.dtype)
 
 
 def parameters_from(latents: np.ndarray, setting: Setting) -> np.ndarray:
-    """``PARAMETERS``, shape (..., 5), of latents (..., 6); angles are between 0 and 180."""
-    (m_middle, m_width), (l_middle, l_width) = _scales(setting)
+    """``PARAMETERS``, shape (..., 5), of latents (..., 5); angles are between 0 and 180."""
+    masses, lengths = _ranges(setting)
+    squared = latents[..., 3] ** 2 + latents[..., 4] ** 2
     return np.stack(
         (
             setting.vortex_offset * latents[..., 0],
             setting.vortex_offset * latents[..., 1],
-            m_middle + m_width * latents[..., 2],
-            l_middle + l_width * latents[..., 3],
-            np.mod(np.degrees(0.5 * np.arctan2(latents[..., 4], latents[..., 5])), 180.0),
+            masses[0] + np.ptp(masses) * ndtr(latents[..., 2]),
+            lengths[0] - np.ptp(lengths) * np.expm1(-0.5 * squared),
+            np.mod(np.degrees(0.5 * np.arctan2(latents[..., 3], latents[..., 4])), 180.0),
         ),
         axis=-1,
     )
 
 
-def _scales(setting: Setting) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Middles and deviations of the logarithms of mass and half-length."""
-    masses = np.log10(setting.halo_mass * np.array(setting.vortex_share))
-    lengths = np.log10(setting.half_length)
-    # A uniform distribution's; where there is but one value, it has no spread to measure by.
-    return tuple(
-        (float(ends.mean()), max(float(np.ptp(ends)) / np.sqrt(12.0), 0.1))
-        for ends in (masses, lengths)
+def _share_of(values: torch.Tensor, ends: np.ndarray) -> torch.Tensor:
+    """Where values are between two ends, from 0 to 1 but for a margin; in the middle of one."""
+    if ends[0] == ends[1]:
+        return torch.full_like(values, 0.5)
+    return ((values - ends[0]) / (ends[1] - ends[0])).clamp(_MARGIN, 1.0 - _MARGIN)
+
+
+def _ranges(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the logarithms of mass and half-length."""
+    return np.log10(setting.halo_mass * np.array(setting.vortex_share)), np.log10(
+        setting.half_length
     )

@@ -50,7 +50,7 @@ class VortexAccuracy(Evaluation):
 def vortex_draws(
     network: PosteriorNetwork, batch: MorphologyBatch, n_draws: int, seed: int = 0
 ) -> np.ndarray:
-    """Draws of the latents of the vortex of each lens, shape (n, n_draws, 6)."""
+    """Draws of the latents of the vortex of each lens, shape (n, n_draws, 5)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         draws = network(*inputs_of(batch)).sample(n_draws, generator)
@@ -109,8 +109,8 @@ def setting_of(card: Card) -> Setting:
 
 
 def _calibrated(latents: np.ndarray, setting: Setting) -> np.ndarray:
-    """Columns as in ``NAMES`` of latents, shape (..., 6)."""
-    direction = latents[..., 4:6]
+    """Columns as in ``NAMES`` of latents, shape (..., 5)."""
+    direction = latents[..., 3:5]
     unit = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
     return np.concatenate((parameters_from(latents, setting)[..., :4], unit), axis=-1)
 
