@@ -26,6 +26,7 @@ from autolens_ml.inference.importance import (
 )
 from autolens_ml.inference.learning import clipped, learned_from, proposal_from_modes
 from autolens_ml.inference.polish import at_scale, mode_at, polished
+from autolens_ml.inference.ridges import along_ridges
 from autolens_ml.inference.state import Settings, Stage, State, Summary
 from autolens_ml.inference.symmetry import Proposal, confirmed_relabellings
 from autolens_ml.inference.target import Target
@@ -281,10 +282,11 @@ class Engine:
         if self.target.has_gradient and matters:
             n_gradients = int(_MATCHING_SHARE * self._settings.max_likelihood_calls)
             mode = matched(self.target, at_scale(self.target, mode), n_gradients, rng)
+            state.beyond += along_ridges(self.target, mode, rng)
         state.modes.append(mode)
         if state.pending:
             return
-        state.mixture = proposal_from_modes(state.modes)
+        state.mixture = proposal_from_modes(state.modes + state.beyond)
         state.proposal = Proposal(state.mixture, state.relabellings)
         state.adapting_since = self.target.n_likelihood
         state.stage = Stage.ADAPT

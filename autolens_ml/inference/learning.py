@@ -9,6 +9,7 @@ from autolens_ml.inference.curved import Blend, CurvedDensity, Density
 from autolens_ml.inference.importance import effective_sample_size
 from autolens_ml.inference.mixture import (
     StudentMixture,
+    cholesky_of,
     started_from,
     weighted_moments,
 )
@@ -192,7 +193,11 @@ def defended(
     parts = [mixture.widened(1.1), whole, wide]
     shares = [core_share, _WHOLE_SHARE, _WIDE_SHARE]
     if blocks:
-        freed = [_freed(mean, covariance, block) for block in blocks]
+        freed = [
+            _freed(mean, covariance, block, follows)
+            for block in blocks
+            for follows in (False, True)
+        ]
         log_pdf = np.stack([part.log_pdf(z) for part in freed], axis=-1)
         others = StudentMixture.joined(parts, np.array(shares)).log_pdf(z)
         parts += freed
@@ -200,14 +205,23 @@ def defended(
     return StudentMixture.joined(parts, np.array(shares))
 
 
-def _freed(mean: np.ndarray, covariance: np.ndarray, block: np.ndarray) -> StudentMixture:
-    """The whole with one block independent of the rest and as wide as the prior."""
+def _freed(
+    mean: np.ndarray, covariance: np.ndarray, block: np.ndarray, follows: bool
+) -> StudentMixture:
+    """The whole with one block as wide as the prior, which the rest follows or not."""
+    rest = np.setdiff1d(np.arange(len(mean)), block)
+    of_block, of_both = covariance[np.ix_(block, block)], covariance[np.ix_(rest, block)]
+    slope = np.linalg.solve(of_block, of_both.T).T if follows else np.zeros_like(of_both)
     mean, covariance = mean.copy(), covariance.copy()
+    mean[rest] -= slope @ mean[block]
     mean[block] = 0.0
-    covariance[block, :] = 0.0
-    covariance[:, block] = 0.0
-    covariance[block, block] = 1.0
-    return StudentMixture.single(mean, covariance, _WHOLE_DOF)
+    covariance[np.ix_(rest, rest)] += slope @ (np.eye(len(block)) - of_block) @ slope.T
+    covariance[np.ix_(rest, block)] = slope
+    covariance[np.ix_(block, rest)] = slope.T
+    covariance[np.ix_(block, block)] = np.eye(len(block))
+    # Steep slopes leave little of the digits of what is narrow.
+    factor = cholesky_of(covariance)
+    return StudentMixture(np.ones(1), mean[None], factor[None], np.array([_WHOLE_DOF]))
 
 
 def _earned(log_pdf: np.ndarray, others: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy.optimize import OptimizeResult, least_squares, minimize
 from autolens_ml.inference.target import Target
 
 # Beyond eight prior standard deviations Phi(z) leaves double precision.
-_BOUND = 8.0
+BOUND = 8.0
 _CURVATURE_STEP = 1e-4
 _WALL = 0.1
 _LINE_SEARCH_FAILED = 2
@@ -84,7 +84,7 @@ def polished(
     z, log_posterior
         The best point seen, never worse than the start.
     """
-    z = np.clip(z, -_BOUND, _BOUND)
+    z = np.clip(z, -BOUND, BOUND)
     if target.has_residuals and not target.has_gradient:
         return _by_least_squares(target, z, n_iterations)
     return _by_lbfgs(target, z, n_iterations, rng, tolerance)
@@ -181,7 +181,7 @@ def _by_lbfgs(
             z,
             jac=True,
             method="L-BFGS-B",
-            bounds=[(-_BOUND, _BOUND)] * target.dim,
+            bounds=[(-BOUND, BOUND)] * target.dim,
             callback=_Stop(tolerance),
             options={"maxiter": n_iterations, "maxcor": 20, "ftol": 0.0, "gtol": 1e-4},
         )
@@ -189,7 +189,7 @@ def _by_lbfgs(
         if fit.status != _LINE_SEARCH_FAILED or n_iterations <= 0:
             break
         # A cuspy profile centred on a sub-pixel is a spike no line search leaves: step off it.
-        z = np.clip(best[0] + _KICK * rng.standard_normal(target.dim), -_BOUND, _BOUND)
+        z = np.clip(best[0] + _KICK * rng.standard_normal(target.dim), -BOUND, BOUND)
     if not np.isfinite(best[1]):  # no usable gradient at the start
         return best[0], float(target.log_posterior(best[0][None])[0])
     return best[0], float(best[1])
@@ -218,7 +218,7 @@ def _by_least_squares(target: Target, z: np.ndarray, n_iterations: int) -> tuple
     fit = least_squares(
         target.residuals,
         z,
-        bounds=(-_BOUND - 1e-9, _BOUND + 1e-9),
+        bounds=(-BOUND - 1e-9, BOUND + 1e-9),
         x_scale="jac",
         max_nfev=n_iterations,
     )

@@ -68,6 +68,8 @@ class State:
         Points not yet polished in this round of polishing.
     modes : list of Mode
         Distinct polished modes with their curvature.
+    beyond : list of Mode
+        Points that the Gaussians of modes take to be less likely than they are.
     relabellings : ndarray
         Exchangeable parameters, see ``symmetry``.
     rounds : list of (proposal, n)
@@ -100,6 +102,7 @@ class State:
     starts: list = field(default_factory=list)
     pending: list = field(default_factory=list)
     modes: list[Mode] = field(default_factory=list)
+    beyond: list[Mode] = field(default_factory=list)
     relabellings: np.ndarray | None = None
     mixture: StudentMixture | None = None
     proposal: Proposal | None = None

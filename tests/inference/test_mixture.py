@@ -262,3 +262,21 @@ def test_proposal_from_modes_drops_what_is_negligible():
     assert shares[0] > shares[1] > 0.05
     assert shares[2] == 0.0
     assert sum(shares) == pytest.approx(1.0)
+
+
+def test_what_a_freed_block_drags_along():
+    """A posterior that a few samples show the beginning of, along a line they tell the slope of."""
+    rng = np.random.default_rng(0)
+    slope = np.array([0.5, -2.0])
+    block = 0.05 * rng.standard_normal((400, 1)) + 0.3
+    rest = 1.0 + (block - 0.3) * slope + 1e-3 * rng.standard_normal((400, 2))
+    z, weights = np.hstack([block, rest]), np.full(400, 1.0 / 400)
+    blocks = [np.array([0]), np.array([1, 2])]
+    proposal = defended(StudentMixture.single(z.mean(0), np.cov(z.T), 100.0), z, weights, blocks)
+    far = np.hstack([[-1.5], 1.0 - 1.8 * slope])[None]
+    beside = far + np.array([0.0, 0.5, 0.0])
+    assert proposal.log_pdf(far)[0] > np.log(1e-3) > proposal.log_pdf(beside)[0]
+    # One that is narrower than its digits.
+    flat = np.hstack([1e-9 * rng.standard_normal((400, 1)), rest])
+    thin = defended(StudentMixture.single(np.zeros(3), np.eye(3), 4.0), flat, weights, blocks)
+    assert np.all(np.isfinite(thin.log_pdf(flat)))
