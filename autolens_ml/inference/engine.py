@@ -1,8 +1,9 @@
 """The engine: exact posteriors and evidences from a proposal and a likelihood.
 
 Draws of a proposal are ranked by the likelihood, the best are polished to their modes, Student-t
-mixtures on the modes are adapted by importance sampling, and a frozen mixture certifies: all
-that is reported comes from independent draws of a proposal that never learned from them.
+mixtures on the modes and along the ridges that leave them are adapted by importance sampling, and
+a frozen mixture certifies: all that is reported comes from independent draws of a proposal that
+never learned from them.
 Weights recycled over adaptive rounds only ever teach; they bias ln Z.
 
 Every step is a deterministic function of the state, so an interrupted run that starts again from

@@ -44,6 +44,8 @@ def along_ridges(target: Target, mode: Mode, rng: np.random.Generator) -> list[M
     variances, vectors = np.linalg.eigh(mode.covariance)
     axes = vectors * np.sqrt(variances)
     peak = float(target.log_posterior(mode.z[None])[0])
+    if not np.isfinite(peak):  # a Gaussian around what cannot be evaluated
+        return []
     found = []
     for k in range(target.dim - 1, max(target.dim - 1 - _N_DIRECTIONS, -1), -1):
         across = _UNIT * np.delete(axes, k, axis=1)

@@ -72,6 +72,12 @@ def test_both_arms_of_a_banana_are_followed(side):
         assert node.log_posterior == pytest.approx(curved(node.z)[0], abs=1e-9)
 
 
+def test_a_mode_that_cannot_be_evaluated_has_none():
+    target = target_of(lambda x: (-np.inf, np.zeros(2)), 2)
+    mode = Mode(np.zeros(2), 0.0, np.eye(2))
+    assert along_ridges(target, mode, np.random.default_rng(0)) == []
+
+
 def test_nothing_beyond_what_a_prior_allows():
     widths = np.full(2, 3.0)  # a likelihood that says nothing: the ridge is endless
     target = target_of(lambda x: (0.0, np.zeros(2)), 2)
