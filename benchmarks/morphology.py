@@ -337,6 +337,12 @@ def lines_of_fits(fits):
         f"Bayes factors of {len(fits)} lenses: fits with a vortex ended {counted}; a fit took",
         f"{seconds:.0f} s (median, one shared core).",
     ]
+    failed = [row["log_bayes_factor"] for row in fits if row["vortex"]["status"] == Status.FAILED]
+    if failed:
+        lines[-1] += (
+            f" Ln Bayes factors by fits that FAILED are {min(failed):+.1f} to {max(failed):+.1f};"
+            f" {DECISIVE:.1f} is a detection."
+        )
     usable = [row for row, s in zip(fits, status, strict=True) if s != Status.FAILED]
     found = [row for row in usable if row["log_bayes_factor"] > DECISIVE]
     off = np.array([sigmas_of(row["vortex"]["parameters"]) for row in found])
