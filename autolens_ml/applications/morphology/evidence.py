@@ -17,7 +17,6 @@ from autolens_ml.applications.morphology.look import Looked
 from autolens_ml.applications.morphology.observed import ObservedLens, lens_from
 from autolens_ml.exceptions import AutolensMLError, DataError
 from autolens_ml.inference.importance import Status
-from autolens_ml.latent import LatentSpace
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.profiles.mass import VortexLineComps
 from autolens_ml.simulate.instrument import Instrument
@@ -242,7 +241,7 @@ def _starting_at(report: FitReport, model: af.Collection) -> af.InitializerParam
     known = {parameter.path: parameter for parameter in report.parameters}
     bounds = {}
     for name, prior in zip(
-        LatentSpace.from_model(model).names, model.priors_ordered_by_id, strict=True
+        model.model_component_and_parameter_names, model.priors_ordered_by_id, strict=True
     ):
         found = known.get(name)
         bounds[prior] = (

@@ -72,15 +72,23 @@ def test_every_flagged_lens_is_fitted_twice(tmp_path, monkeypatch):
     np.save(tmp_path / "one.npy", images[0])
     calls = []
 
-    def fake(dataset, model, *, name, **options):
+    starts = []
+
+    def fake(dataset, model, *, name, initializer, **options):
         calls.append((name, model.prior_count, dataset.shape_native))
-        return fitted(float(len(calls)))
+        starts.append(initializer and initializer.parameter_dict)
+        found = dict.fromkeys(model.model_component_and_parameter_names, 0.4)
+        return fitted(float(len(calls)), **found)
 
     monkeypatch.setattr(evidence, "fit_imaging", fake)
     rows = [Looked(str(tmp_path / "one.npy")), Looked(str(tmp_path / "none.npy"))]
     good, bad = compare_flagged(rows, card, seed=1)
     assert [name for name, *_ in calls] == ["one-without-vortex", "one-with-vortex"]
     assert calls[1][1] - calls[0][1] == 5 and calls[0][2] == (32, 32)
+    # The second fit starts where the first ended: the vortex anywhere.
+    assert starts[0] is None
+    limits = [pytest.approx(pair) == (0.36, 0.44) for pair in starts[1].values()]
+    assert limits.count(True) == calls[0][1] and limits.count(False) == 5
     assert good.log_bayes_factor == pytest.approx(1.0)
     assert "none.npy" in bad.verdict and np.isnan(bad.log_bayes_factor)
     assert good.as_dict()["verdict"] == good.verdict
