@@ -417,10 +417,12 @@ def main(
             folder,
         ),
     )
+    command = f"python -m benchmarks.morphology -n {n} --n-limit {n_limit}"
+    command += f" --n-fits {n_fits}" * bool(n_fits) + " --posteriors" * posteriors
     lines = [
         "# Substructure in simulated lenses",
         "",
-        f"`python -m benchmarks.morphology -n {n} --n-limit {n_limit}`: {len(CLASSES)} x {n} noisy",
+        f"`{command}`: {len(CLASSES)} x {n} noisy",
         "lenses of the setting `model-i` that no network has seen (seed 70), with 95 % intervals",
         "by the bootstrap. `labels` are classifiers, which learned from examples of all classes;",
         "all others know lenses without substructure only. `smooth fit` is the chi squared of the",
