@@ -14,13 +14,16 @@ import numpy as np
 from autolens_ml.applications.fit import FitReport, finely_sampled, fit_imaging
 from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.applications.morphology.look import Looked
-from autolens_ml.applications.morphology.observed import ObservedLens, lens_from
+from autolens_ml.applications.morphology.observed import ObservedLens, batch_of, lens_from
 from autolens_ml.exceptions import AutolensMLError, DataError
 from autolens_ml.inference.importance import Status
-from autolens_ml.networks.checkpoint import Card
+from autolens_ml.networks.architectures import kept_network
+from autolens_ml.networks.checkpoint import Card, cards
 from autolens_ml.profiles.mass import VortexLineComps
 from autolens_ml.simulate.instrument import Instrument
-from autolens_ml.simulate.morphology.settings import masses_from
+from autolens_ml.simulate.morphology.settings import einstein_radii_from, masses_from
+from autolens_ml.training.morphology_vortex import TASK, parameters_from
+from autolens_ml.training.morphology_vortex_accuracy import setting_of, vortex_draws
 
 __all__ = [
     "DECISIVE",
@@ -30,6 +33,7 @@ __all__ = [
     "compare_vortex",
     "dataset_from",
     "lens_model",
+    "vortex_seen",
 ]
 
 # Ln of a Bayes factor of 100. Without a vortex the mean Bayes factor for one is 1, so at most one
@@ -43,9 +47,11 @@ _VORTEX = "galaxies.lens.vortex"
 SUB_PIXELS = 4
 # Effective samples of a fit: ln Z is then good to 0.1, and a threshold of 4.6 asks for no more.
 _N_EFFECTIVE = 500
-# Where a fit with a vortex starts: errors of the smooth fit on both sides, and what is all of a
-# prior.
-_AROUND, _WHOLE_PRIOR = 1.0, (0.001, 0.999)
+# Where a fit with a vortex starts: what is all of a prior, and all of the posterior of a network.
+_WHOLE_PRIOR, _SEEN = (0.001, 0.999), (0.01, 0.99)
+_N_DRAWS = 500
+# Pixel scales that differ by less are the same.
+_SAME_SCALE = 0.02
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,9 @@ def compare_vortex(
     truth: Mapping[str, float] | None = None,
     progress: Progress = lambda line: None,
 ) -> VortexEvidence:
-    """Fit one lens by `aml.CNN` with and without a vortex; the second fit starts at the first.
+    """Fit one lens by `aml.CNN` with and without a vortex.
+
+    The second fit starts where the first ended, with a vortex where a network sees it.
 
     Parameters
     ----------
@@ -216,6 +224,7 @@ def compare_vortex(
     """
     dataset = dataset_from(lens, instrument)
     reports: list[FitReport] = []
+    seen = vortex_seen(lens, instrument, seed or 0)
     models = models or (lens_model(False), lens_model(True))
     for words, model in zip(("without", "with"), models, strict=True):
         progress(f"{lens.name}: fitting {words} a vortex")
@@ -228,7 +237,7 @@ def compare_vortex(
                 seed=seed,
                 n_effective=_N_EFFECTIVE,
                 max_likelihood_calls=max_likelihood_calls,
-                initializer=_starting_at(reports[0], model) if reports else None,
+                initializer=_starting_at(reports[0], model, seen) if reports else None,
                 truth=truth,
                 progress=progress,
             )
@@ -236,23 +245,70 @@ def compare_vortex(
     return VortexEvidence(lens.name, *reports)
 
 
-def _starting_at(report: FitReport, model: af.Collection) -> af.InitializerParamBounds:
-    """Where an earlier fit ended, and all of the prior of the rest."""
-    known = {parameter.path: parameter for parameter in report.parameters}
+def _starting_at(
+    report: FitReport, model: af.Collection, seen: Mapping[str, tuple[float, float]]
+) -> af.InitializerParamBounds:
+    """Where an earlier fit ended and a network sees a vortex, and all of the prior of the rest."""
+    known = dict(seen)
+    for parameter in report.parameters:
+        low, high = parameter.error_minus, parameter.error_plus
+        known[parameter.path] = (parameter.median - low, parameter.median + high)
     bounds = {}
     for name, prior in zip(
         model.model_component_and_parameter_names, model.priors_ordered_by_id, strict=True
     ):
-        found = known.get(name)
-        bounds[prior] = (
-            (prior.value_for(_WHOLE_PRIOR[0]), prior.value_for(_WHOLE_PRIOR[1]))
-            if found is None
-            else (
-                found.median - _AROUND * found.error_minus,
-                found.median + _AROUND * found.error_plus,
-            )
-        )
+        least, most = (prior.value_for(share) for share in _WHOLE_PRIOR)
+        low, high = known.get(name, (least, most))
+        low, high = max(low, least), min(high, most)
+        bounds[prior] = (low, high) if low < high else (least, most)
     return af.InitializerParamBounds(bounds)
+
+
+def vortex_seen(
+    lens: ObservedLens, instrument: Instrument, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Where a network for vortices sees the vortex of a lens.
+
+    Parameters
+    ----------
+    lens
+        On the grid of an instrument.
+    instrument
+        Whose pixels it has.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    dict
+        Bounds that hold 98 per cent of the posterior, by the paths of `lens_model`; none where no
+        network takes such images.
+    """
+    fitting = (
+        card
+        for card in cards(TASK)
+        if tuple(card.inputs["shape"]) == lens.image.shape
+        and abs(card.inputs["pixel_scale"] / instrument.pixel_scale - 1.0) < _SAME_SCALE
+    )
+    card = next(fitting, None)
+    if card is None:
+        return {}
+    setting = setting_of(card)
+    batch = batch_of([lens], instrument.pixel_scale)
+    draws = vortex_draws(kept_network(card), batch, _N_DRAWS, seed)[0]
+    y, x, log_mass, log_length, angle = parameters_from(draws, setting).T
+    twice, length = np.radians(2.0 * angle), 10.0**log_length
+    columns = {
+        "centre_0": y,
+        "centre_1": x,
+        "length_comps_0": length * np.sin(twice),
+        "length_comps_1": length * np.cos(twice),
+        "mass_angular": np.pi * einstein_radii_from(10.0**log_mass) ** 2,
+    }
+    return {
+        f"{_VORTEX}.{name}": tuple(float(q) for q in np.quantile(column, _SEEN))
+        for name, column in columns.items()
+    }
 
 
 def compare_flagged(

@@ -154,7 +154,7 @@ def batch_of(lenses: Sequence[ObservedLens], pixel_scale: float) -> MorphologyBa
     return MorphologyBatch(
         images=images,
         noise=noise,
-        psf_width=torch.tensor([lens.psf_fwhm / pixel_scale for lens in lenses]),
+        psf_width=torch.tensor([float(lens.psf_fwhm) / pixel_scale for lens in lenses]).float(),
         labels=torch.zeros(n, dtype=torch.long),
         macro=torch.zeros(n, 12),
         residuals=torch.zeros_like(images),

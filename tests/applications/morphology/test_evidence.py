@@ -12,11 +12,16 @@ from autolens_ml.applications.morphology.evidence import (
     VortexEvidence,
     compare_flagged,
     lens_model,
+    vortex_seen,
 )
 from autolens_ml.applications.morphology.look import Looked
+from autolens_ml.applications.morphology.observed import ObservedLens
 from autolens_ml.exceptions import DataError
+from autolens_ml.simulate.morphology.lensing import STRING
 from autolens_ml.simulate.morphology.settings import einstein_radii_from
+from autolens_ml.simulate.morphology.systems import MorphologyPopulation
 from autolens_ml.training.detection import area_under_curve
+from autolens_ml.training.morphology_accuracy import observed_batches
 from tests.morphologies import observed, small_systems, stored_classifier
 
 
@@ -72,13 +77,15 @@ def test_every_flagged_lens_is_fitted_twice(tmp_path, monkeypatch):
     np.save(tmp_path / "one.npy", images[0])
     calls = []
 
-    starts = []
+    starts, medians = [], []
 
     def fake(dataset, model, *, name, initializer, **options):
         calls.append((name, model.prior_count, dataset.shape_native))
         starts.append(initializer and initializer.parameter_dict)
-        found = dict.fromkeys(model.model_component_and_parameter_names, 0.4)
-        return fitted(float(len(calls)), **found)
+        values = [prior.value_for(0.6) for prior in model.priors_ordered_by_id]
+        named = dict(zip(model.model_component_and_parameter_names, values, strict=True))
+        medians.append(named)
+        return fitted(float(len(calls)), **named)
 
     monkeypatch.setattr(evidence, "fit_imaging", fake)
     rows = [Looked(str(tmp_path / "one.npy")), Looked(str(tmp_path / "none.npy"))]
@@ -87,11 +94,42 @@ def test_every_flagged_lens_is_fitted_twice(tmp_path, monkeypatch):
     assert calls[1][1] - calls[0][1] == 5 and calls[0][2] == (32, 32)
     # The second fit starts where the first ended: the vortex anywhere.
     assert starts[0] is None
-    limits = [pytest.approx(pair) == (0.36, 0.44) for pair in starts[1].values()]
-    assert limits.count(True) == calls[0][1] and limits.count(False) == 5
+    limits = dict(zip(medians[1], starts[1].values(), strict=True))
+    for name, median in medians[0].items():
+        assert limits.pop(name) == pytest.approx((0.9 * median, 1.1 * median))
+    assert len(limits) == 5 and all(high - low > 0.5 for low, high in limits.values())
     assert good.log_bayes_factor == pytest.approx(1.0)
     assert "none.npy" in bad.verdict and np.isnan(bad.log_bayes_factor)
     assert good.as_dict()["verdict"] == good.verdict
+
+
+def test_fits_start_where_the_network_sees_a_vortex():
+    population = MorphologyPopulation("model-i", {"vortex": 1.0})
+    instrument = population.setting.instrument
+    ((systems, batch),) = observed_batches(population, 16, 5)
+    inside, widths = [], []
+    for i, string in enumerate(systems.strings[:, 0]):
+        true = dict(zip(STRING, string, strict=True))
+        twice = np.radians(2.0 * true["position_angle"])
+        image, noise = batch.images[i].double().numpy(), batch.noise[i].double().numpy()
+        lens = ObservedLens("a", image, noise, systems.psf_fwhm[i])
+        seen = vortex_seen(lens, instrument, 0)
+        names = {name.removeprefix("galaxies.lens.vortex."): name for name in seen}
+        for name, value in {
+            "centre_0": true["y"],
+            "centre_1": true["x"],
+            "length_comps_0": true["half_length"] * np.sin(twice),
+            "length_comps_1": true["half_length"] * np.cos(twice),
+            "mass_angular": np.pi * true["einstein_radius"] ** 2,
+        }.items():
+            low, high = seen[names[name]]
+            inside.append(low < value < high)
+        widths.append(np.ptp(seen[names["centre_0"]]))
+    assert np.mean(inside) > 0.9  # 98 per cent are due
+    assert np.median(widths) < 1.2  # of the prior's 2.3 arcsec
+    assert set(names.values()) < set(lens_model(True).model_component_and_parameter_names)
+    small = ObservedLens("a", image[:32, :32], noise[:32, :32], 0.1)
+    assert vortex_seen(small, instrument, 0) == {}
 
 
 def test_principal_components():
