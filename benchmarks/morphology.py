@@ -23,7 +23,12 @@ from scipy.optimize import minimize
 
 from autolens_ml.applications.fit.report import Parameter
 from autolens_ml.applications.morphology.baselines import PrincipalComponents
-from autolens_ml.applications.morphology.evidence import DECISIVE, SUB_PIXELS, compare_vortex
+from autolens_ml.applications.morphology.evidence import (
+    DECISIVE,
+    SUB_PIXELS,
+    compare_vortex,
+    vortex_parameters,
+)
 from autolens_ml.applications.morphology.observed import ObservedLens
 from autolens_ml.inference.importance import Status
 from autolens_ml.networks.architectures import stored_network
@@ -231,7 +236,7 @@ def bayes_factors(folder, n, seed, max_likelihood_calls):
     found = []
     for i in range(n):
         table = folder / f"{i}.json"
-        truth = true_parameters(dict(zip(STRING, systems.strings[i, 0], strict=True)))
+        truth = true_parameters(systems.strings[i, 0])
         if table.is_file():
             found.append({**json.loads(table.read_text()), "truth": truth})
             continue
@@ -259,18 +264,9 @@ def bayes_factors(folder, n, seed, max_likelihood_calls):
 
 def true_parameters(string):
     """A simulated vortex by the paths of `lens_model`."""
-    angle = np.radians(2.0 * string["position_angle"])
-    values = (
-        string["y"],
-        string["x"],
-        string["half_length"] * np.sin(angle),
-        string["half_length"] * np.cos(angle),
-        np.pi * string["einstein_radius"] ** 2,
-    )
-    return {
-        f"galaxies.lens.vortex.{path}": float(value)
-        for path, value in zip(SHOWN, values, strict=True)
-    }
+    true = dict(zip(STRING, string, strict=True))
+    del true["core_radius"]  # that of the model
+    return {path: float(value) for path, value in vortex_parameters(**true).items()}
 
 
 def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood_calls):

@@ -14,7 +14,12 @@ import numpy as np
 from autolens_ml.applications.fit import FitReport, finely_sampled, fit_imaging
 from autolens_ml.applications.fit.progress import Progress
 from autolens_ml.applications.morphology.look import Looked
-from autolens_ml.applications.morphology.observed import ObservedLens, batch_of, lens_from
+from autolens_ml.applications.morphology.observed import (
+    SAME_SCALE,
+    ObservedLens,
+    batch_of,
+    lens_from,
+)
 from autolens_ml.exceptions import AutolensMLError, DataError
 from autolens_ml.inference.importance import Status
 from autolens_ml.networks.architectures import kept_network
@@ -33,6 +38,7 @@ __all__ = [
     "compare_vortex",
     "dataset_from",
     "lens_model",
+    "vortex_parameters",
     "vortex_seen",
 ]
 
@@ -50,8 +56,6 @@ _N_EFFECTIVE = 500
 # Where a fit with a vortex starts: what is all of a prior, and all of the posterior of a network.
 _WHOLE_PRIOR, _SEEN = (0.001, 0.999), (0.01, 0.99)
 _N_DRAWS = 500
-# Pixel scales that differ by less are the same.
-_SAME_SCALE = 0.02
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,7 @@ def vortex_seen(
         card
         for card in cards(TASK)
         if tuple(card.inputs["shape"]) == lens.image.shape
-        and abs(card.inputs["pixel_scale"] / instrument.pixel_scale - 1.0) < _SAME_SCALE
+        and abs(card.inputs["pixel_scale"] / instrument.pixel_scale - 1.0) < SAME_SCALE
     )
     card = next(fitting, None)
     if card is None:
@@ -297,18 +301,36 @@ def vortex_seen(
     batch = batch_of([lens], instrument.pixel_scale)
     draws = vortex_draws(kept_network(card), batch, _N_DRAWS, seed)[0]
     y, x, log_mass, log_length, angle = parameters_from(draws, setting).T
-    twice, length = np.radians(2.0 * angle), 10.0**log_length
-    columns = {
+    columns = vortex_parameters(y, x, angle, 10.0**log_length, einstein_radii_from(10.0**log_mass))
+    return {
+        path: tuple(float(q) for q in np.quantile(column, _SEEN))
+        for path, column in columns.items()
+    }
+
+
+def vortex_parameters(
+    y: np.ndarray,
+    x: np.ndarray,
+    position_angle: np.ndarray,
+    half_length: np.ndarray,
+    einstein_radius: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Parameters of vortices by the paths of `lens_model`.
+
+    Parameters
+    ----------
+    y, x, position_angle, half_length, einstein_radius
+        As of `aml.mp.VortexLine`, all of one shape.
+    """
+    twice = np.radians(2.0 * position_angle)
+    values = {
         "centre_0": y,
         "centre_1": x,
-        "length_comps_0": length * np.sin(twice),
-        "length_comps_1": length * np.cos(twice),
-        "mass_angular": np.pi * einstein_radii_from(10.0**log_mass) ** 2,
+        "length_comps_0": half_length * np.sin(twice),
+        "length_comps_1": half_length * np.cos(twice),
+        "mass_angular": np.pi * einstein_radius**2,
     }
-    return {
-        f"{_VORTEX}.{name}": tuple(float(q) for q in np.quantile(column, _SEEN))
-        for name, column in columns.items()
-    }
+    return {f"{_VORTEX}.{name}": value for name, value in values.items()}
 
 
 def compare_flagged(

@@ -21,7 +21,7 @@ __all__ = ["ObservedLens", "batch_of", "files_from", "lens_from"]
 _FITS = (".fits", ".fit", ".gz")
 _OTHERS = (".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # Pixel scales that differ by less are the same.
-_SAME_SCALE = 0.02
+SAME_SCALE = 0.02
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 _MAD_TO_SIGMA = 1.4826
 
@@ -128,7 +128,7 @@ def lens_from(
         scale = pixel_scale or own_scale
     ratio = own_scale / scale
     number = max(round(ratio), 1)
-    if abs(ratio - number) > _SAME_SCALE * number:
+    if abs(ratio - number) > SAME_SCALE * number:
         raise DataError(
             f'{path}: pixels of {scale:g}", and the network takes {own_scale:g}" or whole '
             "fractions of it; resample the image first"

@@ -12,6 +12,7 @@ from autolens_ml.applications.morphology.evidence import (
     VortexEvidence,
     compare_flagged,
     lens_model,
+    vortex_parameters,
     vortex_seen,
 )
 from autolens_ml.applications.morphology.look import Looked
@@ -103,6 +104,20 @@ def test_every_flagged_lens_is_fitted_twice(tmp_path, monkeypatch):
     assert good.as_dict()["verdict"] == good.verdict
 
 
+def test_vortices_by_the_paths_of_the_model():
+    model = lens_model(True)
+    values = vortex_parameters(0.1, -0.2, 130.0, 0.6, 0.3)
+    names = model.model_component_and_parameter_names
+    vector = [
+        values.get(name, prior.value_for(0.5))
+        for name, prior in zip(names, model.priors_ordered_by_id, strict=True)
+    ]
+    vortex = model.instance_from_vector(vector).galaxies.lens.vortex
+    assert vortex.centre == (0.1, -0.2)
+    assert np.mod(vortex.position_angle, 180.0) == pytest.approx(130.0)
+    assert (vortex.half_length, vortex.einstein_radius) == pytest.approx((0.6, 0.3))
+
+
 def test_fits_start_where_the_network_sees_a_vortex():
     population = MorphologyPopulation("model-i", {"vortex": 1.0})
     instrument = population.setting.instrument
@@ -110,24 +125,17 @@ def test_fits_start_where_the_network_sees_a_vortex():
     inside, widths = [], []
     for i, string in enumerate(systems.strings[:, 0]):
         true = dict(zip(STRING, string, strict=True))
-        twice = np.radians(2.0 * true["position_angle"])
+        del true["core_radius"]
         image, noise = batch.images[i].double().numpy(), batch.noise[i].double().numpy()
         lens = ObservedLens("a", image, noise, systems.psf_fwhm[i])
         seen = vortex_seen(lens, instrument, 0)
-        names = {name.removeprefix("galaxies.lens.vortex."): name for name in seen}
-        for name, value in {
-            "centre_0": true["y"],
-            "centre_1": true["x"],
-            "length_comps_0": true["half_length"] * np.sin(twice),
-            "length_comps_1": true["half_length"] * np.cos(twice),
-            "mass_angular": np.pi * true["einstein_radius"] ** 2,
-        }.items():
-            low, high = seen[names[name]]
+        for path, value in vortex_parameters(**true).items():
+            low, high = seen[path]
             inside.append(low < value < high)
-        widths.append(np.ptp(seen[names["centre_0"]]))
+        widths.append(np.ptp(seen["galaxies.lens.vortex.centre_0"]))
     assert np.mean(inside) > 0.9  # 98 per cent are due
     assert np.median(widths) < 1.2  # of the prior's 2.3 arcsec
-    assert set(names.values()) < set(lens_model(True).model_component_and_parameter_names)
+    assert set(seen) < set(lens_model(True).model_component_and_parameter_names)
     small = ObservedLens("a", image[:32, :32], noise[:32, :32], 0.1)
     assert vortex_seen(small, instrument, 0) == {}
 
