@@ -97,7 +97,13 @@ class VortexEvidence:
         difference = self.log_bayes_factor
         if not np.isfinite(difference):
             return "no evidence: a fit was not finished"
-        words = "a vortex" if difference > DECISIVE else "no vortex is needed"
+        words = "no vortex is needed"
+        if difference > DECISIVE:
+            mass = self.mass()
+            words = "a vortex"
+            words += (
+                "" if mass is None else " of {:.1e} ({:.1e} to {:.1e}) solar masses".format(*mass)
+            )
         statuses = sorted({report.status or "" for report in (self.smooth, self.vortex)})
         if Status.FAILED in statuses:
             words = "not to be relied on, raise max_likelihood_calls or fit by af.Nautilus"

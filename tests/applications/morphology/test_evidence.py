@@ -57,6 +57,7 @@ def test_verdicts(difference, words):
     assert found.log_bayes_factor == pytest.approx(difference)
     assert found.log_bayes_factor_error == pytest.approx(0.3 * np.sqrt(2.0))
     assert words in found.verdict and f"{difference:+.1f}" in found.verdict
+    assert ("of 3.0e+10 (2.7e+10 to 3.3e+10) solar" in found.verdict) == (difference > 0.0)
     median, low, high = found.mass()
     assert median == pytest.approx(3e10)
     assert low == pytest.approx(3e10 * 0.9) and high == pytest.approx(3e10 * 1.1)
