@@ -297,7 +297,7 @@ def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood
         curves[name] = binned(vortex_values["mass"], found)
         limits[name] = sigmoid_limit(vortex_values["mass"], found)
         intervals[name] = limit_interval(vortex_values["mass"], found)
-    fits = bayes_factors(folder, n_fits, 73, max_likelihood_calls)
+    fits = bayes_factors(folder, n_fits, 73, max_likelihood_calls) if n_fits else []
     if fits:
         mass = np.array([row["true_mass"] for row in fits])
         found = np.array([row["log_bayes_factor"] > DECISIVE for row in fits])

@@ -78,6 +78,8 @@ class RIM(CorrectedSearch):
         than a quarter as many.
     fallback
         A search to run instead, from the same priors, when the result is FAILED.
+    initializer
+        Where to start, instead of ``starts``, see ``aml.CNN``; not used by pixelized models.
     seed
         Same seed, same result.
     number_of_cores

@@ -79,9 +79,6 @@ def test_a_mode_that_cannot_be_evaluated_has_none():
 
 
 def test_nothing_beyond_what_a_prior_allows():
-    widths = np.full(2, 3.0)  # a likelihood that says nothing: the ridge is endless
-    target = target_of(lambda x: (0.0, np.zeros(2)), 2)
-    found = along_ridges(
-        target, Mode(np.zeros(2), 0.0, np.diag(widths**2)), np.random.default_rng(0)
-    )
-    assert all(np.all(np.abs(node.z) <= 8.0) for node in found)
+    target = target_of(lambda x: (0.0, np.zeros(2)), 2)  # the ridge is endless
+    found = along_ridges(target, Mode(np.zeros(2), 0.0, np.eye(2)), np.random.default_rng(0))
+    assert 5.0 < max(np.abs(node.z).max() for node in found) <= 8.0

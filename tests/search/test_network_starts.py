@@ -580,7 +580,7 @@ def test_a_search_starts_at_an_earlier_result(output):
     best = samples.max_log_likelihood(as_instance=False)
     np.testing.assert_allclose(analysis.points[5], best, atol=1e-4)
     assert again.samples_info["status"] == "CONVERGED"
-    assert again.samples_info["n_gradient"] <= samples.samples_info["n_gradient"]
+    assert again.samples_info["n_likelihood"] < samples.samples_info["n_likelihood"]
 
 
 def test_start_points_are_seeded_and_inside_the_priors():

@@ -21,8 +21,6 @@ from autolens_ml.exceptions import OptionError
 from autolens_ml.plot import corner, subplot_fit
 
 COMPILING = "compiling the likelihood (up to a minute the first time)"
-
-
 # Half the default effective samples, three times the budget: real lenses have heavy tails.
 _N_EFFECTIVE, _MAX_LIKELIHOOD_CALLS = 1000, 60_000
 
