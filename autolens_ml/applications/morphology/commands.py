@@ -129,6 +129,7 @@ def report(
 ) -> None:
     """Classes and anomaly scores; with --fit the evidence for a vortex in every flagged lens."""
     with _session() as say:
+        from autolens_ml.applications.fit.run import search_from
         from autolens_ml.applications.morphology.evidence import compare_flagged
         from autolens_ml.applications.morphology.look import anomalies
         from autolens_ml.applications.morphology.look import classify as look
@@ -140,6 +141,15 @@ def report(
             "noise_map": noise_map,
             "progress": say,
         }
+        if fit_lenses:
+            # What is wrong for all lenses is refused before any is looked at.
+            search_from(
+                "cnn",
+                name="check",
+                unique_tag="check",
+                seed=seed,
+                max_likelihood_calls=max_likelihood_calls,
+            )
         classes = look(files, network=network, **options)
         strange = anomalies(files, network=autoencoder, **options)
         fits = []

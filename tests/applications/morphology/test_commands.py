@@ -61,6 +61,18 @@ def test_bad_input(paths, tmp_path):
     assert done.exit_code == 2 and "no such file" in done.output
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(("--max-likelihood-calls", 0), "set --max-likelihood-calls"), (("--seed", -1), "set --seed")],
+)
+def test_what_no_lens_could_be_fitted_with(paths, tmp_path, option, message):
+    file, classifier, autoencoder = paths
+    networks = ("--network", classifier, "--autoencoder", autoencoder)
+    done = run("report", file, *networks, "--fit", "--output", tmp_path / "o", *option)
+    assert done.exit_code == 2 and message in done.output
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.mark.parametrize("command", ["classify", "anomaly", "report"])
 def test_psf_and_noise_map_in_files_of_their_own(paths, tmp_path, command):
     file, *networks = paths
