@@ -76,7 +76,7 @@ def classify(
 @app.command(epilog="Example: `autolens-ml morphology anomaly lenses/ --maps maps/`")
 def anomaly(
     files: Files,
-    network: Autoencoder = "anomaly-vae",
+    network: Autoencoder = "anomaly-cvae",
     score: Score = None,
     pixel_scale: PixelScale = None,
     band: Band = None,
@@ -109,7 +109,7 @@ def anomaly(
 def report(
     files: Files,
     network: Classifier = "morphology-i",
-    autoencoder: Autoencoder = "anomaly-vae",
+    autoencoder: Autoencoder = "anomaly-cvae",
     pixel_scale: PixelScale = None,
     band: Band = None,
     psf: Psf = None,

@@ -198,7 +198,7 @@ def classes_of(
 def anomalies(
     inputs: Sequence[str | Path],
     *,
-    network: str | Path = "anomaly-vae",
+    network: str | Path = "anomaly-cvae",
     score: str | None = None,
     pixel_scale: float | None = None,
     band: str | None = None,
