@@ -16,11 +16,16 @@ from pathlib import Path
 
 import autolens as al
 import numpy as np
+import torch
 from autofit.tools.util import open_atomic
 from scipy.optimize import minimize
 from scipy.stats import bootstrap
 
-from autolens_ml.inference.reconstruction.loop import Observed
+from autolens_ml.inference.reconstruction.fine_tuning import FineTuning, fine_tuned
+from autolens_ml.inference.reconstruction.loop import Loop, Observed
+from autolens_ml.inference.reconstruction.loss import LossWeights
+from autolens_ml.inference.reconstruction.refinement import Refinement, refined
+from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import Card, find_card
 from autolens_ml.simulate.description import population_from
 from autolens_ml.simulate.maps import einstein_radii_from
@@ -40,6 +45,8 @@ LEGS = ((8, 30), (2, 200))
 MASKED = 1e6
 # Of the card, by what they are called in the table; the stages of a reconstruction and its times.
 STAGES = {"rim-small alone": "", "rim-small, refined": "refined_"}
+
+Columns = dict[str, np.ndarray]
 
 
 def population(observed: Observed, pixel_scale: float) -> Population:
@@ -128,37 +135,78 @@ def fitted(likelihood: LensLikelihood, images: list[np.ndarray], seed: int) -> d
     convergence = np.asarray(mass.convergence_2d_from(grid=grid).native.array)
     return {
         "chi_squared": float((2.0 * best.fun - best.x @ best.x) / n_data),
-        "einstein_radius": float(
-            np.nan_to_num(einstein_radii_from(convergence[None], scale)[0])[0]
-        ),
+        "einstein_radius": float(radii_of(convergence[None], scale)[0]),
         "seconds": time.perf_counter() - began,
     }
 
 
-def profiles(card: Card, n: int, seed: int) -> dict[str, np.ndarray]:
-    """Fits of all lenses by profiles, kept as they are made, and the true Einstein radii."""
-    loop, _, observed, truth = unseen_lenses(card, n, seed, lambda line: None)
-    scale = loop.options.pixel_scale
-    likelihood = LensLikelihood(population(observed, scale))
-    path = STORE / f"profiles-{n}-{seed}.json"
+def stored(path: Path, card: Card, n: int, make: Callable[[int], dict[str, float]]) -> Columns:
+    """What is made of the first n lenses of a card, kept as it is made."""
     found = json.loads(path.read_text()) if path.is_file() else {}
-    # The lenses are those of the card.
     known = found["fits"] if found.get("sha256") == card.sha256 else []
     for i in range(len(known), n):
+        known.append(make(i))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_atomic(path) as stream:
+            stream.write(json.dumps({"sha256": card.sha256, "fits": known}, indent=1))
+        print(f"{i + 1} of {n}: {known[-1]}", flush=True)
+    return {key: np.array([row[key] for row in known[:n]]) for key in known[0]} if n else {}
+
+
+def profiles(card: Card, observed: Observed, pixel_scale: float, seed: int) -> Columns:
+    """Fits of all lenses by profiles."""
+    likelihood = LensLikelihood(population(observed, pixel_scale))
+
+    def of_lens(i: int) -> dict[str, float]:
         one = observed[i : i + 1]
         image, noise, mask, psf = (
             each.double().numpy() for each in (one.image, one.noise_map, one.mask, one.psf)
         )
         unit = noise[mask > 0.0].min()
         noise = np.where(mask > 0.0, noise / unit, MASKED)
-        known.append(fitted(likelihood, [image / unit, noise, psf], i))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open_atomic(path) as stream:
-            stream.write(json.dumps({"sha256": card.sha256, "fits": known}, indent=1))
-        print(f"{i + 1} of {n}: {known[-1]}", flush=True)
-    true_radii = np.nan_to_num(einstein_radii_from(10.0**truth.convergence, scale)[0])
-    columns = {key: np.array([row[key] for row in known]) for key in known[0]}
-    return {**columns, "true_radius": true_radii}
+        return fitted(likelihood, [image / unit, noise, psf], i)
+
+    n = len(observed)
+    return stored(STORE / f"profiles-{n}-{seed}.json", card, n, of_lens)
+
+
+def tuned(
+    card: Card, loop: Loop, loss: LossWeights, observed: Observed, n: int, seed: int
+) -> dict[str, Columns]:
+    """The first n lenses by a network that is tuned to each, and these refined."""
+    network = stored_network(card).requires_grad_(False)
+    scale = loop.options.pixel_scale
+
+    def of_lens(i: int) -> dict[str, float]:
+        one, began = observed[i : i + 1], time.perf_counter()
+        found = fine_tuned(network, loop, one, FineTuning(), loss, seed=i)
+        with torch.no_grad():
+            last = loop.unroll(found.network, one)[-1]
+        ended = [time.perf_counter() - began]
+        latents, _ = refined(loop, one, last.latents, Refinement())
+        ended.append(time.perf_counter() - began)
+        values = {}
+        with torch.no_grad():
+            states = (last, loop.state(one, latents))
+        for prefix, state, seconds in zip(("", "refined_"), states, ended, strict=True):
+            maps = 10.0 ** state.latents.convergence.double().numpy()
+            values[f"{prefix}chi_squared"] = float(state.chi_squared)
+            values[f"{prefix}einstein_radius"] = float(radii_of(maps, scale)[0])
+            values[f"{prefix}seconds"] = seconds
+        return values
+
+    columns = stored(STORE / f"tuned-{seed}.json", card, n, of_lens)
+    keys = ("chi_squared", "einstein_radius", "seconds")
+    return {
+        name: {key: columns[f"{prefix}{key}"] for key in keys}
+        for name, prefix in (("fine-tuned", ""), ("fine-tuned and refined", "refined_"))
+        if columns
+    }
+
+
+def radii_of(convergence: np.ndarray, pixel_scale: float) -> np.ndarray:
+    """Einstein radii of maps [arcsec], 0 where there is none."""
+    return np.nan_to_num(einstein_radii_from(convergence, pixel_scale)[0])
 
 
 def _of(values: np.ndarray, statistic: Callable[..., np.ndarray]) -> str:
@@ -175,37 +223,51 @@ def _rms(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.sqrt(np.mean(np.square(values), axis=axis))
 
 
-def main(n: int = 200, seed: int = 0) -> Path:
+def row_of(label: str, found: Columns, true_radius: np.ndarray) -> list[str]:
+    """A row of the table."""
+    chi_squared = found["chi_squared"]
+    return [
+        label,
+        _of(chi_squared, np.median),
+        _share(chi_squared, NEAR_ONE),
+        _share(chi_squared, IN_RANGE),
+        _of(found["einstein_radius"] - true_radius[: len(chi_squared)], _rms),
+        _of(found["seconds"], np.mean),
+    ]
+
+
+def main(n: int = 200, seed: int = 0, n_tuned: int = 0) -> Path:
     """Measure what is missing and write the table."""
     card = find_card("rim-small")
-    found = profiles(card, n, seed)
+    loop, loss, observed, truth = unseen_lenses(card, n, seed, lambda line: None)
+    scale = loop.options.pixel_scale
+    true_radius = radii_of(10.0**truth.convergence, scale)
     names = (
         *("chi_squared", "chi_squared_near_one", "chi_squared_in_range"),
         *("einstein_radius_rms", "seconds_per_lens"),
     )
-    rows = []
-    for label, prefix in STAGES.items():
-        rows.append([label, *(words(card.metrics[f"{prefix}{name}"]) for name in names)])
-    chi_squared = found["chi_squared"]
-    cells = [
-        "SIE + shear + Sersic",
-        _of(chi_squared, np.median),
-        _share(chi_squared, NEAR_ONE),
-        _share(chi_squared, IN_RANGE),
-        _of(found["einstein_radius"] - found["true_radius"], _rms),
-        _of(found["seconds"], np.mean),
+    rows = [
+        [label, *(words(card.metrics[f"{prefix}{name}"]) for name in names)]
+        for label, prefix in STAGES.items()
     ]
-    rows.append(cells)
+    for name, found in tuned(card, loop, loss, observed, n_tuned, seed).items():
+        which = "" if n_tuned == n else f", the first {n_tuned}"
+        rows.append(row_of(f"rim-small, {name}{which}", found, true_radius))
+    fits = profiles(card, observed, scale, seed)
+    rows.append(row_of("SIE + shear + Sersic", fits, true_radius))
+    chi_squared = fits["chi_squared"]
     heads = (
         *("", "reduced chi-squared", "within 0.95-1.05", "within 0.95-1.10"),
         *("error of the Einstein radius, rms [arcsec]", "seconds per lens"),
     )
     shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+    command = f"python -m benchmarks.reconstruction -n {n} --seed {seed}"
+    command += f" --n-tuned {n_tuned}" * bool(n_tuned)
     quantiles = ", ".join(f"{value:.2f}" for value in np.quantile(chi_squared, shares))
     lines = [
         "# Pixels against profiles",
         "",
-        f"`python -m benchmarks.reconstruction -n {n} --seed {seed}`: the {n} lenses of",
+        f"`{command}`: the {n} lenses of",
         f"`autolens-ml evaluate rim-small --n {n} --seed {seed}`, power laws with multipoles and",
         "real galaxies as sources, which neither the network has learned from nor the profiles",
         "have.",
@@ -224,5 +286,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="benchmarks.reconstruction", description=__doc__)
     parser.add_argument("-n", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    print(main(arguments.n, arguments.seed))
+    parser.add_argument("--n-tuned", type=int, default=0, help="to which the network is tuned")
+    print(main(**vars(parser.parse_args())))

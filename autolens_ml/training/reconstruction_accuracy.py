@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from autolens_ml.exceptions import NetworkError, OptionError
-from autolens_ml.inference.reconstruction.fine_tuning import FineTuning, fine_tuned
 from autolens_ml.inference.reconstruction.loop import Loop, Observed, State
 from autolens_ml.inference.reconstruction.loss import LossWeights
 from autolens_ml.inference.reconstruction.refinement import Refinement, refined
@@ -123,13 +122,10 @@ class ReconstructionAccuracy(Evaluation):
         What they are measured on.
     refined : ReconstructionTest
         The same lenses after refinement.
-    tuned : ReconstructionTest or None
-        The first of them after fine-tuning of the network, without refinement.
     """
 
     tested: ReconstructionTest
     refined: ReconstructionTest
-    tuned: ReconstructionTest | None = None
 
 
 def measured(
@@ -137,8 +133,6 @@ def measured(
     n: int = 200,
     seed: int = 0,
     say: Say = silent,
-    n_tuned: int = 0,
-    fine_tuning: FineTuning | None = None,
 ) -> ReconstructionAccuracy:
     """Measure a network on ``n`` lenses of another family.
 
@@ -152,10 +146,6 @@ def measured(
         Of the lenses and their noise.
     say
         Takes a line of progress.
-    n_tuned
-        How many of them are reconstructed after fine-tuning as well.
-    fine_tuning
-        How; with its defaults if not given.
 
     Raises
     ------
@@ -163,7 +153,7 @@ def measured(
         When the weights are damaged, or the card does not say what was learned from.
     """
     network = stored_network(card).requires_grad_(False)
-    loop, loss, observed, truth = unseen_lenses(card, n, seed, say)
+    loop, _, observed, truth = unseen_lenses(card, n, seed, say)
     say("reconstructing")
     with torch.no_grad():
         batches = [loop.unroll(network, observed[i : i + _BATCH]) for i in range(0, n, _BATCH)]
@@ -174,22 +164,8 @@ def measured(
     metrics["seconds_per_lens"] = _seconds(loop, network, observed)
     refined_test, seconds = _refined(loop, observed, truth, batches, say)
     metrics |= _named("refined", refined_test, seconds, rng)
-    tuned, tuned_names = None, []
-    if n_tuned:
-        tuned, seconds = _tuned(
-            network, loop, loss, observed, truth, n_tuned, fine_tuning or FineTuning(), say
-        )
-        of_tuned = _named("tuned", tuned, seconds, rng)
-        metrics |= of_tuned
-        tuned_names = list(of_tuned)
     command = f"autolens-ml evaluate {card.name} --n {n} --seed {seed}"
-    described = {
-        name: {
-            **metric,
-            "command": f"{command}, and n_tuned={n_tuned}" if name in tuned_names else command,
-        }
-        for name, metric in metrics.items()
-    }
+    described = {name: {**metric, "command": command} for name, metric in metrics.items()}
     return ReconstructionAccuracy(
         card=card.with_metrics(described),
         report={
@@ -197,11 +173,10 @@ def measured(
             "chi_squared_quantiles": _quantiles(tested.chi_squared[:, -1]),
             **{f"coherence_{k}": _plain(v) for k, v in tested.coherences.items()},
         },
-        plots=_plots(tested, refined_test, tuned),
+        plots=_plots(tested, refined_test),
         verdict=_verdict(metrics),
         tested=tested,
         refined=refined_test,
-        tuned=tuned,
     )
 
 
@@ -296,29 +271,6 @@ def _rows(batches: list[State]) -> Iterator[State]:
             yield batch.row(i)
 
 
-def _tuned(
-    network: RecurrentInferenceMachine,
-    loop: Loop,
-    loss: LossWeights,
-    observed: Observed,
-    truth: Truth,
-    n: int,
-    options: FineTuning,
-    say: Say,
-) -> tuple[ReconstructionTest, np.ndarray]:
-    """The first lenses after fine-tuning, and the seconds that each took."""
-    batches, seconds = [], []
-    for i in range(n):
-        one = observed[i : i + 1]
-        started = time.perf_counter()
-        found = fine_tuned(network, loop, one, options, loss, seed=i)
-        with torch.no_grad():
-            batches.append(loop.unroll(found.network, one))
-        seconds.append(time.perf_counter() - started)
-        say(f"fine-tuning: {i + 1} of {n}")
-    return _test_of(loop, observed, truth, batches), np.array(seconds)
-
-
 def _metrics(tested: ReconstructionTest, rng: np.random.Generator) -> dict[str, Metric]:
     """Chi-squared first, then errors of the maps."""
     chi_squared = tested.chi_squared[:, -1]
@@ -397,17 +349,15 @@ def _plain(spectrum: Spectrum) -> dict[str, list[float | None]]:
 
 
 def _plots(
-    tested: ReconstructionTest, refined_test: ReconstructionTest, tuned: ReconstructionTest | None
+    tested: ReconstructionTest, refined_test: ReconstructionTest
 ) -> dict[str, Callable[[Path], Path]]:
     from autolens_ml.plot.reconstruction_plots import accuracy_plot
 
     chi_squared = {
         "network": tested.chi_squared[:, -1],
         "refined": refined_test.chi_squared[:, -1],
+        "truth on these pixels": tested.chi_squared_of_truth,
     }
-    if tuned is not None:
-        chi_squared["fine-tuned"] = tuned.chi_squared[:, -1]
-    chi_squared["truth on these pixels"] = tested.chi_squared_of_truth
     radii, coherences = refined_test.einstein_radii, refined_test.coherences
     return {"accuracy": partial(accuracy_plot, chi_squared, radii, coherences)}
 
