@@ -23,7 +23,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 
 import torch
-from torch.nn import functional
 
 from autolens_ml.exceptions import OptionError
 
@@ -292,9 +291,9 @@ class PSFBlur(Effect):
         x = torch.arange(-radius, radius + 1, device=image.device)
         kernels = torch.exp(-0.5 * (x / rms).square())
         kernels = (kernels / kernels.sum(1, keepdim=True)).to(image.dtype)
-        padded = functional.pad(image[None], (radius,) * 4, mode="replicate")
-        blurred = functional.conv2d(padded, kernels[:, None, :, None], groups=len(image))
-        blurred = functional.conv2d(blurred, kernels[:, None, None, :], groups=len(image))[0]
+        # Products of matrices: twice as fast as a convolution with a kernel for each image.
+        rows, columns = (_smoothing(kernels, length) for length in image.shape[1:])
+        blurred = rows @ image @ columns.mT
         psf_rms = torch.hypot(observation.psf_rms, rms[:, 0].to(image.dtype))
         return replace(observation, image=blurred / _peak(blurred), psf_rms=psf_rms)
 
@@ -618,6 +617,14 @@ def _places(length: int, step: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     """The pixel a step from each pixel of an axis, (n, length), and whether it is in the frame."""
     place = torch.arange(length, device=step.device) + step[:, None]
     return place.clamp(0, length - 1), (place >= 0) & (place < length)
+
+
+def _smoothing(kernels: torch.Tensor, length: int) -> torch.Tensor:
+    """Matrices that smooth an axis, which goes on beyond its ends as it is there, (n, y, y)."""
+    radius = kernels.shape[1] // 2
+    places = torch.arange(-radius, length + radius, device=kernels.device).clamp(0, length - 1)
+    pixels = torch.eye(length, dtype=kernels.dtype, device=kernels.device)[places]
+    return torch.einsum("yjk,nk->nyj", pixels.unfold(0, 2 * radius + 1, 1), kernels)
 
 
 def _light_within(image: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
