@@ -16,7 +16,13 @@ from autolens_ml.networks.architectures import architecture, stored_network
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.networks.finder import Finder
 from autolens_ml.simulate.finding.bands import bands_from
-from autolens_ml.simulate.finding.systems import COMPOUND, FindingPopulation, Systems
+from autolens_ml.simulate.finding.systems import (
+    COMPOUND,
+    LENS,
+    SHARES,
+    FindingPopulation,
+    Systems,
+)
 from autolens_ml.simulate.forward import CHUNK
 from autolens_ml.training.detection import (
     THRESHOLD,
@@ -33,7 +39,7 @@ from autolens_ml.training.task import Evaluation, Say, Task, reporter, silent
 __all__ = ["TASK", "Finding", "FindingEvaluation", "grid_of"]
 
 TASK = "lens-finding"
-_ENTRIES = ("bands", "shape", "pixel_scale")
+_ENTRIES, _COMPOUND_ENTRY = ("bands", "shape", "pixel_scale"), "compound"
 # Sets of the task have seeds of their own for each seed of a preset.
 _SEEDS_PER_PRESET = 10
 _BATCH = 64
@@ -64,9 +70,11 @@ class Finding(Task):
     """Classification of cut-outs, with probabilities that are calibrated afterwards.
 
     The ``data`` of its presets are ``bands``, in the order of the network's channels, ``shape`` and
-    ``pixel_scale`` of the network's images: bands on another grid are resampled. ``network`` has
-    the ``class`` of a network, one of ``networks.finder``, and its arguments other than
-    ``n_bands``. All presets of one seed and size learn from the same simulated sets.
+    ``pixel_scale`` of the network's images: bands on another grid are resampled; and, if need be,
+    ``compound``, the share of systems that are compound lenses in place of ordinary ones, compound
+    arcs and double rings alike. ``network`` has the ``class`` of a network, one of
+    ``networks.finder``, and its arguments other than ``n_bands``. All presets of one seed, size
+    and share learn from the same simulated sets.
 
     Attributes
     ----------
@@ -76,16 +84,24 @@ class Finding(Task):
         (y, x) of images.
     pixel_scale : float
         In arcsec.
+    compound : float
+        Share of compound lenses among all systems.
     """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__(preset)
-        data = preset.data
-        if unknown := sorted(str(name) for name in data if name not in _ENTRIES):
-            raise OptionError(f"data: unknown {', '.join(unknown)}; known: {', '.join(_ENTRIES)}")
+        data, entries = preset.data, (*_ENTRIES, _COMPOUND_ENTRY)
+        if unknown := sorted(str(name) for name in data if name not in entries):
+            raise OptionError(f"data: unknown {', '.join(unknown)}; known: {', '.join(entries)}")
         if missing := [name for name in _ENTRIES if name not in data]:
             raise OptionError(f"data: needs {', '.join(missing)}")
         self.bands, self.shape, self.pixel_scale = _grid_from(data)
+        self.compound = data.get(_COMPOUND_ENTRY, 0.0)
+        if not isinstance(self.compound, int | float) or not 0.0 <= self.compound < SHARES[LENS]:
+            raise OptionError(
+                f"data: {_COMPOUND_ENTRY} must be from 0 to below {SHARES[LENS]}, the share of all "
+                f"lenses, not {self.compound!r}"
+            )
 
     def network(self) -> Finder:
         """The untrained network; it has seen an image of the preset's shape."""
@@ -120,12 +136,17 @@ class Finding(Task):
         """
         options = self.preset.training
         sizes = {"training": options.n_training, "validation": options.n_validation}
-        population = FindingPopulation()
+        shares, kept = None, folder / "finding"
+        if self.compound:
+            each = self.compound / len(COMPOUND)
+            lenses = {LENS: SHARES[LENS] - self.compound, **dict.fromkeys(COMPOUND, each)}
+            shares, kept = {**SHARES, **lenses}, folder / f"finding-compound-{self.compound:g}"
+        population = FindingPopulation(shares)
         sources = {}
         for i, (name, n) in enumerate(sizes.items()):
             seed = _SEEDS_PER_PRESET * self.preset.seed + i
             systems = FindingSet.simulated(
-                population, n, seed, folder / "finding" / name, reporter(name, say)
+                population, n, seed, kept / name, reporter(name, say)
             ).systems
             sources[name] = self._source(systems, augment=name == "training")
         return sources

@@ -11,6 +11,7 @@ from autolens_ml.exceptions import NetworkError, OptionError
 from autolens_ml.networks import architectures
 from autolens_ml.networks.finder import OU66, OU200, DihedralFinder, Finder
 from autolens_ml.simulate.finding.bands import BANDS
+from autolens_ml.simulate.finding.systems import COMPOUND, LENS, SHARES
 from autolens_ml.training import finding, task
 from autolens_ml.training.finding import TASK, Finding, grid_of
 from autolens_ml.training.preset import Preset, preset_from, presets
@@ -97,6 +98,24 @@ def test_a_network_is_trained_stored_and_calibrated(tmp_path):
     assert grid_of(card) == (("J", "H"), (66, 66), 0.3)
 
 
+def test_sets_with_compound_lenses_are_sets_of_their_own(monkeypatch, tmp_path):
+    drawn = []
+
+    class Recorded(FakePopulation):
+        def __init__(self, shares=None, bands=tuple(BANDS)):
+            super().__init__(bands=bands)
+            drawn.append(shares)
+
+    monkeypatch.setattr(finding, "FindingPopulation", Recorded)
+    for compound in (0.0, 0.2):
+        Finding(preset(data={"compound": compound})).sources(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"finding", "finding-compound-0.2"}
+    ordinary, others = drawn
+    assert ordinary is None and sum(others.values()) == pytest.approx(1.0)
+    assert [others[kind] for kind in (LENS, *COMPOUND)] == pytest.approx([0.3, 0.1, 0.1])
+    assert others["spiral"] == SHARES["spiral"]
+
+
 def test_the_loss_is_cross_entropy():
     own = Finding(preset())
     network = own.network()
@@ -147,6 +166,8 @@ def test_the_same_systems_are_seen_by_all_networks(tmp_path):
         ({"data": {"shape": [66]}}, "two numbers"),
         ({"data": {"pixel_scale": 0.0}}, "above 0"),
         ({"data": {"seeing": 1.0}}, "unknown seeing"),
+        ({"data": {"compound": 0.5}}, "from 0 to below 0.5"),
+        ({"data": {"compound": "some"}}, "from 0 to below 0.5"),
     ],
 )
 def test_bad_data_are_refused(changes, words):

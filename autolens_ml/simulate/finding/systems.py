@@ -17,7 +17,7 @@ from autolens_ml.simulate.finding.lensing import Arcs, LensDefinition, draw_arcs
 from autolens_ml.simulate.finding.scene import N_WIDTHS, Scene, images_of
 from autolens_ml.simulate.forward import CHUNK
 
-__all__ = ["COMPOUND", "KINDS", "SHARES", "TRUTHS", "FindingPopulation", "Systems"]
+__all__ = ["COMPOUND", "KINDS", "LENS", "SHARES", "TRUTHS", "FindingPopulation", "Systems"]
 
 LENS, SINGLE = "lens", "single-image"
 COMPOUND = (ARCS, RING)
