@@ -27,6 +27,7 @@ from autolens_ml.applications.morphology.evidence import (
     DECISIVE,
     SUB_PIXELS,
     compare_vortex,
+    setting_model,
     vortex_parameters,
 )
 from autolens_ml.applications.morphology.observed import ObservedLens
@@ -86,6 +87,16 @@ DIFFERENCES = (
     "state; the halo loses the mass that is in substructure, where theirs gains it, which its ring",
     "gives away; noise is that of one observation; masses, ellipticities and shears differ from",
     "lens to lens; and vortices lie anywhere. So equal numbers do not mean equal difficulty.",
+)
+# What fits are told of the lenses: what `lens_model` says of any, or all there is to know.
+WIDE, OF_THE_SET = "wide priors", "priors of the set"
+BAYES_FACTORS = (
+    "",
+    "A Bayes factor of `aml.CNN` above 100 is a detection: without a vortex that is at most one",
+    f"lens in a hundred (Markov's inequality). `{WIDE}` are a modeller's, of any lens.",
+    f"`{OF_THE_SET}` are those that the lenses of model-i were drawn from, which classifiers have",
+    "learned: lenses lie in the middle, their total mass is known to 2 %, their shape and shear to",
+    "0.02 and 0.01, the size of their sources to 4 %.",
 )
 # Shares of the halo's mass that vortices of the detection limit have.
 SHARES = (0.002, 0.08)
@@ -223,7 +234,7 @@ def binned(mass, found, n_bins=8):
     )
 
 
-def bayes_factors(folder, n, seed, max_likelihood_calls):
+def bayes_factors(folder, n, seed, max_likelihood_calls, priors=WIDE):
     """Ln Bayes factors for a vortex by `aml.CNN`, the true vortices, and what fits say of them."""
     # Sampled more finely than fits sample them: what is coarser is another image.
     finely = {"over_sample_size": 2 * SUB_PIXELS}
@@ -231,8 +242,11 @@ def bayes_factors(folder, n, seed, max_likelihood_calls):
     population = MorphologyPopulation(setting, {"vortex": 1.0})
     # As many as are simulated at once, so the first are the same however many are fitted.
     ((systems, batch),) = observed_batches(population, CHUNK, seed)
+    models = None
+    if priors == OF_THE_SET:
+        models = tuple(setting_model(setting, with_vortex) for with_vortex in (False, True))
     fit_without_figures()
-    folder = folder / f"bayes-factors-{seed}"
+    folder = folder / f"bayes-factors-{priors.replace(' ', '-')}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for i in range(n):
@@ -253,6 +267,7 @@ def bayes_factors(folder, n, seed, max_likelihood_calls):
             output=folder / "fits",
             seed=seed,
             max_likelihood_calls=max_likelihood_calls,
+            models=models,
             truth=truth,
         )
         values = {**evidence.as_dict(), "true_mass": float(systems.substructure_mass[i])}
@@ -298,11 +313,12 @@ def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood
         curves[name] = binned(vortex_values["mass"], found)
         limits[name] = sigmoid_limit(vortex_values["mass"], found)
         intervals[name] = limit_interval(vortex_values["mass"], found)
-    fits = bayes_factors(folder, n_fits, 73, max_likelihood_calls) if n_fits else []
-    if fits:
-        mass = np.array([row["true_mass"] for row in fits])
-        found = np.array([row["log_bayes_factor"] > DECISIVE for row in fits])
-        name = "Bayes factor, aml.CNN"
+    fits = {}
+    for priors in (WIDE, OF_THE_SET) if n_fits else ():
+        fits[priors] = rows = bayes_factors(folder, n_fits, 73, max_likelihood_calls, priors)
+        mass = np.array([row["true_mass"] for row in rows])
+        found = np.array([row["log_bayes_factor"] > DECISIVE for row in rows])
+        name = f"Bayes factor, {priors}"
         curves[name] = binned(mass, found, n_bins=min(6, max(n_fits // 8, 2)))
         limits[name] = sigmoid_limit(mass, found)
         intervals[name] = limit_interval(mass, found)
@@ -325,16 +341,15 @@ def posterior_rates(name, n, seed):
     return {level: float((ranks <= 0.5 * level).mean()) for level in (0.683, 0.955)}
 
 
-def lines_of_fits(fits):
+def lines_of_fits(priors, fits):
     """What fits with and without a vortex came to, as lines of Markdown."""
     status = [row["vortex"]["status"] for row in fits]
     counted = ", ".join(f"{status.count(s)} {s}" for s in Status if s in status)
     seconds = np.median([row[k]["seconds"] for row in fits for k in ("smooth", "vortex")])
     lines = [
         "",
-        f"Bayes factors of {len(fits)} lenses: fits with a vortex ended {counted};",
-        f"a fit took {seconds:.0f} s (median). A Bayes factor above 100 is a detection: without a",
-        "vortex that is at most one lens in a hundred (Markov's inequality).",
+        f"With {priors}, fits of {len(fits)} lenses with a vortex ended {counted};",
+        f"a fit took {seconds:.0f} s (median).",
     ]
     failed = [row["log_bayes_factor"] for row in fits if row["vortex"]["status"] == Status.FAILED]
     if failed:
@@ -470,7 +485,9 @@ def main(
         ends = (f"{10.0**end:.2e}" if np.isfinite(end) else "beyond" for end in intervals[name])
         lines.append(f"- {name}: {10.0**limit:.2e} ({' to '.join(ends)}) solar masses")
     if fits:
-        lines += lines_of_fits(fits)
+        lines += BAYES_FACTORS
+    for priors, rows in fits.items():
+        lines += lines_of_fits(priors, rows)
     if posteriors:
         rates = posterior_rates("vortex-i", 50, 74)
         lines += ["", "Truth within credible intervals of vortex-i, 50 vortices of model-i:", ""]

@@ -26,7 +26,12 @@ from autolens_ml.networks.architectures import kept_network
 from autolens_ml.networks.checkpoint import Card, cards
 from autolens_ml.profiles.mass import VortexLineComps
 from autolens_ml.simulate.instrument import Instrument
-from autolens_ml.simulate.morphology.settings import einstein_radii_from, masses_from
+from autolens_ml.simulate.morphology.settings import (
+    REDSHIFTS,
+    Setting,
+    einstein_radii_from,
+    masses_from,
+)
 from autolens_ml.training.morphology_vortex import TASK, parameters_from
 from autolens_ml.training.morphology_vortex_accuracy import setting_of, vortex_draws
 
@@ -38,6 +43,7 @@ __all__ = [
     "compare_vortex",
     "dataset_from",
     "lens_model",
+    "setting_model",
     "vortex_parameters",
     "vortex_seen",
 ]
@@ -49,6 +55,7 @@ DECISIVE = float(np.log(100.0))
 # largest mass, which has an Einstein radius of 0.5 arcsec.
 _OFFSET, _HALF_LENGTH, _CORE_RADIUS, _MASS = 0.5, 0.5, 0.05, 0.25 * np.pi
 _VORTEX = "galaxies.lens.vortex"
+_ELL_COMPS = ("ell_comps_0", "ell_comps_1")
 # Per side of a bright pixel: strings bend light by what changes within a pixel.
 SUB_PIXELS = 4
 # Effective samples of a fit: ln Z is then good to 0.1, and a threshold of 4.6 asks for no more.
@@ -152,7 +159,7 @@ def lens_model(with_vortex: bool, einstein_radius: float = 1.5) -> af.Collection
     mass = af.Model(al.mp.Isothermal)
     for centre in ("centre_0", "centre_1"):
         setattr(mass.centre, centre, af.GaussianPrior(mean=0.0, sigma=0.05))
-    for name in ("ell_comps_0", "ell_comps_1"):
+    for name in _ELL_COMPS:
         prior = af.TruncatedGaussianPrior(mean=0.0, sigma=0.2, lower_limit=-0.7, upper_limit=0.7)
         setattr(mass.ell_comps, name, prior)
     mass.einstein_radius = af.UniformPrior(
@@ -164,23 +171,76 @@ def lens_model(with_vortex: bool, einstein_radius: float = 1.5) -> af.Collection
     light = af.Model(al.lp_linear.Sersic)
     for centre in ("centre_0", "centre_1"):
         setattr(light.centre, centre, af.GaussianPrior(mean=0.0, sigma=0.3))
-    for name in ("ell_comps_0", "ell_comps_1"):
+    for name in _ELL_COMPS:
         prior = af.TruncatedGaussianPrior(mean=0.0, sigma=0.3, lower_limit=-0.7, upper_limit=0.7)
         setattr(light.ell_comps, name, prior)
     light.effective_radius = af.LogUniformPrior(lower_limit=0.05, upper_limit=1.0)
     light.sersic_index = af.UniformPrior(lower_limit=0.5, upper_limit=4.0)
     parts = {"mass": mass, "shear": shear}
     if with_vortex:
-        vortex = af.Model(VortexLineComps, core_radius=_CORE_RADIUS)
-        for centre in ("centre_0", "centre_1"):
-            setattr(vortex.centre, centre, af.GaussianPrior(mean=0.0, sigma=_OFFSET))
-        for component in ("length_comps_0", "length_comps_1"):
-            prior = af.GaussianPrior(mean=0.0, sigma=_HALF_LENGTH)
-            setattr(vortex.length_comps, component, prior)
-        vortex.mass_angular = af.UniformPrior(lower_limit=0.0, upper_limit=_MASS)
-        parts["vortex"] = vortex
-    lens = af.Model(al.Galaxy, redshift=0.5, **parts)
-    source = af.Model(al.Galaxy, redshift=1.0, bulge=light)
+        mass_angular = af.UniformPrior(lower_limit=0.0, upper_limit=_MASS)
+        parts["vortex"] = _vortex(mass_angular, _OFFSET, _CORE_RADIUS)
+    return _lens_and_source(parts, light)
+
+
+def setting_model(setting: Setting, with_vortex: bool) -> af.Collection:
+    """The lenses of a setting as a model, whose priors are what there is to know of them.
+
+    The mass of the vortex is missing in the halo. Directions and lengths have the priors of
+    `lens_model`, and the flux of the source is free.
+
+    Parameters
+    ----------
+    setting
+        Whose sources are Sersic profiles.
+    with_vortex
+        Whether there is one.
+    """
+    mass = af.Model(al.mp.Isothermal, centre=(0.0, 0.0))
+    shear = af.Model(al.mp.ExternalShear)
+    light = af.Model(al.lp_linear.Sersic)
+    for part, names, means, sigma in (
+        (mass.ell_comps, _ELL_COMPS, setting.ell_comps, setting.ell_comps_scatter),
+        (shear, ("gamma_1", "gamma_2"), setting.shear, setting.shear_scatter),
+        (light.ell_comps, _ELL_COMPS, setting.source_ell_comps, setting.source_ell_comps_scatter),
+    ):
+        for name, mean in zip(names, means, strict=True):
+            setattr(part, name, af.GaussianPrior(mean=mean, sigma=sigma))
+    offset = setting.source_offset
+    for part, name, (low, high) in (
+        (light.centre, "centre_0", (-offset, offset)),
+        (light.centre, "centre_1", (-offset, offset)),
+        (light, "effective_radius", setting.source_radius),
+        (light, "sersic_index", setting.source_index),
+    ):
+        setattr(part, name, af.UniformPrior(lower_limit=low, upper_limit=high))
+    radius = float(einstein_radii_from(setting.halo_mass))
+    # Areas within Einstein radii are as masses, whose scatter is a small one in dex.
+    total = af.GaussianPrior(mean=radius, sigma=0.5 * np.log(10.0) * setting.halo_scatter * radius)
+    mass.einstein_radius = total
+    parts = {"mass": mass, "shear": shear}
+    if with_vortex:
+        low, high = (np.pi * share * radius**2 for share in setting.vortex_share)
+        mass_angular = af.LogUniformPrior(lower_limit=low, upper_limit=high)
+        parts["vortex"] = _vortex(mass_angular, setting.vortex_offset, setting.core_radius)
+        mass.einstein_radius = (total**2 - mass_angular / np.pi) ** 0.5
+    return _lens_and_source(parts, light)
+
+
+def _vortex(mass_angular: af.Prior, offset: float, core_radius: float) -> af.Model:
+    vortex = af.Model(VortexLineComps, core_radius=core_radius, mass_angular=mass_angular)
+    for centre in ("centre_0", "centre_1"):
+        setattr(vortex.centre, centre, af.GaussianPrior(mean=0.0, sigma=offset))
+    for component in ("length_comps_0", "length_comps_1"):
+        prior = af.GaussianPrior(mean=0.0, sigma=_HALF_LENGTH)
+        setattr(vortex.length_comps, component, prior)
+    return vortex
+
+
+def _lens_and_source(parts: Mapping[str, af.Model], light: af.Model) -> af.Collection:
+    lens_redshift, source_redshift = REDSHIFTS
+    lens = af.Model(al.Galaxy, redshift=lens_redshift, **parts)
+    source = af.Model(al.Galaxy, redshift=source_redshift, bulge=light)
     return af.Collection(galaxies=af.Collection(lens=lens, source=source))
 
 

@@ -12,14 +12,15 @@ from autolens_ml.applications.morphology.evidence import (
     VortexEvidence,
     compare_flagged,
     lens_model,
+    setting_model,
     vortex_parameters,
     vortex_seen,
 )
 from autolens_ml.applications.morphology.look import Looked
 from autolens_ml.applications.morphology.observed import ObservedLens
 from autolens_ml.exceptions import DataError
-from autolens_ml.simulate.morphology.lensing import STRING
-from autolens_ml.simulate.morphology.settings import einstein_radii_from
+from autolens_ml.simulate.morphology.lensing import MACRO, STRING
+from autolens_ml.simulate.morphology.settings import SETTINGS, einstein_radii_from
 from autolens_ml.simulate.morphology.systems import MorphologyPopulation
 from autolens_ml.training.detection import area_under_curve
 from autolens_ml.training.morphology_accuracy import observed_batches
@@ -47,6 +48,51 @@ def test_models_differ_by_the_vortex():
     assert vortex.prior_count - smooth.prior_count == 5
     instance = vortex.instance_from_prior_medians()
     assert instance.galaxies.lens.vortex.core_radius == 0.05
+
+
+def drawn(model, n):
+    """Instances of lens and source of a model, of draws of its priors."""
+    rng = np.random.default_rng(1)
+    units = rng.random((n, model.prior_count))
+    galaxies = (model.instance_from_unit_vector(unit.tolist()).galaxies for unit in units)
+    return [(each.lens, each.source.bulge) for each in galaxies]
+
+
+def test_priors_of_a_setting_are_what_its_lenses_are_drawn_from():
+    setting, n = SETTINGS["model-i"], 400
+    macro, _ = MorphologyPopulation(setting).smooth_lenses(n, np.random.default_rng(0))
+    rows = [
+        (
+            lens.mass.einstein_radius,
+            *lens.mass.ell_comps,
+            *(lens.shear.gamma_1, lens.shear.gamma_2),
+            *light.centre,
+            light.effective_radius,
+            *light.ell_comps,
+            light.sersic_index,
+        )
+        for lens, light in drawn(setting_model(setting, False), n)
+    ]
+    known = macro[:, : len(MACRO) - 1]
+    scatter = known.std(axis=0)
+    off = (np.mean(rows, axis=0) - known.mean(axis=0)) / scatter
+    assert np.abs(off).max() < 4.0 * np.sqrt(2.0 / n)
+    assert np.std(rows, axis=0) == pytest.approx(scatter, rel=0.15)
+
+
+def test_the_mass_of_a_vortex_is_missing_in_the_halo_of_a_setting():
+    setting = SETTINGS["model-i"]
+    lenses = [lens for lens, _ in drawn(setting_model(setting, True), 200)]
+    angular = np.array([lens.vortex.mass_angular for lens in lenses])
+    halo = np.array([lens.mass.einstein_radius for lens in lenses])
+    expected = einstein_radii_from(setting.halo_mass)
+    total = np.sqrt(halo**2 + angular / np.pi)
+    assert np.median(total) == pytest.approx(expected, rel=0.005)
+    assert np.std(total) == pytest.approx(0.5 * np.log(10.0) * 0.01 * expected, rel=0.2)
+    assert abs(np.corrcoef(total, angular)[0, 1]) < 0.25 < -np.corrcoef(halo, angular)[0, 1]
+    low, high = np.pi * np.array(setting.vortex_share) * expected**2
+    assert low <= angular.min() < 1.02 * low and 0.98 * high < angular.max() <= high
+    assert {lens.mass.centre for lens in lenses} == {(0.0, 0.0)}
 
 
 @pytest.mark.parametrize(("difference", "words"), [(9.0, "a vortex"), (-2.0, "no vortex")])
