@@ -179,8 +179,9 @@ def find_card(network: str | Path, task: str | None = None) -> Card:
     Parameters
     ----------
     network
-        The name of a shipped network; or a path: of its card, of its weights, or of a folder with
-        nothing but this network in it. A name wins over a path that is spelled the same.
+        The name of a shipped network, in any case (``OU-200`` is ``ou-200``); or a path: of its
+        card, of its weights, or of a folder with nothing but this network in it. A name wins over a
+        path that is spelled the same.
     task
         The task it must be for.
 
@@ -189,8 +190,8 @@ def find_card(network: str | Path, task: str | None = None) -> Card:
     NetworkError
         If there is no such network, its card is damaged, or it is for another task.
     """
-    if network in _shipped_names():
-        card = _read_card(WEIGHTS_FOLDER / f"{network}.json")
+    if (name := str(network).lower()) in _shipped_names():
+        card = _read_card(WEIGHTS_FOLDER / f"{name}.json")
     else:
         card = _read_card(_card_path(Path(network), task))
     if task not in (None, card.task):

@@ -361,6 +361,7 @@ def test_cards_are_sorted_and_chosen_by_task(shipped):
     assert [card.name for card in cards("finder")] == ["hst"]
     assert cards("nothing") == []
     assert find_card("hst").folder == shipped
+    assert find_card("HST-SIE") == find_card("hst-sie")
     assert find_card("hst", "finder") == find_card(shipped / "hst.safetensors", "finder")
 
 
