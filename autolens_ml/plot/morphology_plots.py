@@ -39,7 +39,10 @@ WORDS = {
     "vortex": "vortex",
     "lattice": "lattice of vortices",
 }
-_COLORS = ("#1f4e79", "#c0392b", "#d68910", "#1e8449", "#6c3483", "#117a65", "#7b7d7d", "#a04000")
+_COLORS = (
+    *("#1f4e79", "#c0392b", "#d68910", "#1e8449", "#6c3483"),
+    *("#117a65", "#7b7d7d", "#a04000", "#e84393", "#17202a"),
+)
 _FEWEST = 1e-3
 _HEAT = 5.0
 
@@ -352,7 +355,7 @@ def _mark(
 
 
 def _band(ax: Any, curve: Curve, color: str, label: str) -> None:
-    ax.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.18, lw=0)
+    ax.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.12, lw=0)
     ax.plot(curve.x, curve.value, "o-", ms=3.5, lw=1.4, color=color, label=label)
 
 
