@@ -20,7 +20,7 @@ from autolens_ml.applications.morphology.observed import (
     batch_of,
     lens_from,
 )
-from autolens_ml.exceptions import AutolensMLError, DataError
+from autolens_ml.exceptions import AutolensMLError, DataError, OptionError
 from autolens_ml.inference.importance import Status
 from autolens_ml.networks.architectures import kept_network
 from autolens_ml.networks.checkpoint import Card, cards
@@ -195,7 +195,14 @@ def setting_model(setting: Setting, with_vortex: bool) -> af.Collection:
         Whose sources are Sersic profiles.
     with_vortex
         Whether there is one.
+
+    Raises
+    ------
+    OptionError
+        When sources of the setting are pictures.
     """
+    if setting.stamps is not None:
+        raise OptionError(f"setting {setting.name!r}: its sources are pictures, not profiles")
     mass = af.Model(al.mp.Isothermal, centre=(0.0, 0.0))
     shear = af.Model(al.mp.ExternalShear)
     light = af.Model(al.lp_linear.Sersic)

@@ -18,7 +18,7 @@ from autolens_ml.applications.morphology.evidence import (
 )
 from autolens_ml.applications.morphology.look import Looked
 from autolens_ml.applications.morphology.observed import ObservedLens
-from autolens_ml.exceptions import DataError
+from autolens_ml.exceptions import DataError, OptionError
 from autolens_ml.simulate.morphology.lensing import MACRO, STRING
 from autolens_ml.simulate.morphology.settings import SETTINGS, einstein_radii_from
 from autolens_ml.simulate.morphology.systems import MorphologyPopulation
@@ -93,6 +93,11 @@ def test_the_mass_of_a_vortex_is_missing_in_the_halo_of_a_setting():
     low, high = np.pi * np.array(setting.vortex_share) * expected**2
     assert low <= angular.min() < 1.02 * low and 0.98 * high < angular.max() <= high
     assert {lens.mass.centre for lens in lenses} == {(0.0, 0.0)}
+
+
+def test_pictures_have_no_model():
+    with pytest.raises(OptionError, match="'real-sources': its sources are pictures"):
+        setting_model(SETTINGS["real-sources"], False)
 
 
 @pytest.mark.parametrize(("difference", "words"), [(9.0, "a vortex"), (-2.0, "no vortex")])
