@@ -355,7 +355,8 @@ def lines_of_fits(priors, fits):
     if failed:
         lines.append(
             f"Ln Bayes factors by fits that FAILED are {min(failed):+.1f} to {max(failed):+.1f}; "
-            f"a detection is above {DECISIVE:.1f}."
+            f"{sum(value > DECISIVE for value in failed)} of them are above {DECISIVE:.1f} and "
+            "count as detections."
         )
     usable = [row for row, s in zip(fits, status, strict=True) if s != Status.FAILED]
     found = [row for row in usable if row["log_bayes_factor"] > DECISIVE]

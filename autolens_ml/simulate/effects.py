@@ -291,7 +291,7 @@ class PSFBlur(Effect):
         x = torch.arange(-radius, radius + 1, device=image.device)
         kernels = torch.exp(-0.5 * (x / rms).square())
         kernels = (kernels / kernels.sum(1, keepdim=True)).to(image.dtype)
-        # Products of matrices: twice as fast as a convolution with a kernel for each image.
+        # Products of matrices: faster than a convolution with a kernel for each image.
         rows, columns = (_smoothing(kernels, length) for length in image.shape[1:])
         blurred = rows @ image @ columns.mT
         psf_rms = torch.hypot(observation.psf_rms, rms[:, 0].to(image.dtype))
