@@ -131,8 +131,7 @@ def report(
     with _session() as say:
         from autolens_ml.applications.fit.run import search_from
         from autolens_ml.applications.morphology.evidence import compare_flagged
-        from autolens_ml.applications.morphology.look import anomalies
-        from autolens_ml.applications.morphology.look import classify as look
+        from autolens_ml.applications.morphology.look import classes_and_anomalies
 
         options: dict[str, Any] = {
             "pixel_scale": pixel_scale,
@@ -150,8 +149,9 @@ def report(
                 seed=seed,
                 max_likelihood_calls=max_likelihood_calls,
             )
-        classes = look(files, network=network, **options)
-        strange = anomalies(files, network=autoencoder, **options)
+        classes, strange = classes_and_anomalies(
+            files, network=network, autoencoder=autoencoder, **options
+        )
         fits = []
         if fit_lenses:
             flagged = {row.name: row for row in (*strange.flagged, *classes.flagged)}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,18 +21,20 @@ from autolens_ml.applications.morphology.observed import (
     lens_from,
 )
 from autolens_ml.exceptions import DataError, OptionError
-from autolens_ml.networks.anomaly import SCORES, UNKNOWN
+from autolens_ml.networks.anomaly import SCORES, UNKNOWN, AnomalyNetwork
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import Card, find_card
 from autolens_ml.networks.morphology import MorphologyNetwork
 from autolens_ml.simulate.instrument import Instrument
+from autolens_ml.simulate.morphology.smooth_fit import SmoothFits
 from autolens_ml.simulate.morphology.systems import CLASSES
 from autolens_ml.training.anomaly import TASK as ANOMALY
 from autolens_ml.training.anomaly_accuracy import conditions_of, network_scores
 from autolens_ml.training.morphology import TASK as MORPHOLOGY
 from autolens_ml.training.morphology_accuracy import smooth_fits
+from autolens_ml.training.morphology_set import MorphologyBatch
 
-__all__ = ["Looked", "Report", "anomalies", "classes_of", "classify"]
+__all__ = ["Looked", "Report", "anomalies", "classes_and_anomalies", "classes_of", "classify"]
 
 _BATCH = 64
 # Probability of substructure above which a lens is flagged.
@@ -158,15 +160,9 @@ def classify(
     NetworkError
         When there is no such network.
     """
-    card = find_card(network, MORPHOLOGY)
-    classifier = stored_network(card)
-    rows = []
     reading = {"pixel_scale": pixel_scale, "band": band, "psf": psf, "noise_map": noise_map}
-    for lenses, errors in _read(inputs, card, progress, reading):
-        rows += errors
-        if lenses:
-            rows += classes_of(lenses, card, classifier)
-    return _report(card, rows)
+    (report,) = _reports(inputs, [_Classes.named(network)], progress, reading)
+    return report
 
 
 def classes_of(
@@ -181,18 +177,8 @@ def classes_of(
     card, classifier
         Of the network, and as `stored_network` loads it.
     """
-    batch = batch_of(lenses, card.inputs["pixel_scale"])
-    if classifier.needs_fit:
-        fits = smooth_fits(batch, Instrument.from_dict(card.instrument))
-        batch = replace(batch, residuals=torch.from_numpy(fits.residuals).float())
-    with torch.inference_mode():
-        found = classifier.probabilities(batch.images, batch.residuals).double().numpy()
-    rows = []
-    for lens, p in zip(lenses, found, strict=True):
-        values = {name: float(value) for name, value in zip(CLASSES, p, strict=True)}
-        best = CLASSES[int(np.argmax(p))]
-        rows.append(Looked(lens.name, values, best, bool(1.0 - p[0] > _FLAGGED)))
-    return rows
+    classes = _Classes(card, classifier)
+    return classes.rows(lenses, *_seen(lenses, card, classes.needs_fit))
 
 
 def anomalies(
@@ -230,47 +216,164 @@ def anomalies(
     OptionError
         When the network has no such score.
     """
-    card = find_card(network, ANOMALY)
-    autoencoder = stored_network(card)
-    known = [n for n, t in zip(SCORES, autoencoder.thresholds, strict=True) if t < UNKNOWN]
-    score = score or known[0]
-    if score not in known:
-        raise OptionError(f"score {score!r}: {card.name} has {', '.join(known)}")
-    threshold = float(autoencoder.thresholds[SCORES.index(score)])
-    rows, scale = [], card.inputs["pixel_scale"]
-    instrument = Instrument.from_dict(card.instrument)
     reading = {"pixel_scale": pixel_scale, "band": band, "psf": psf, "noise_map": noise_map}
-    for lenses, errors in _read(inputs, card, progress, reading):
-        rows += errors
-        if not lenses:
-            continue
-        batch = batch_of(lenses, scale)
-        told = None
-        if autoencoder.kind == "conditional":
-            told = conditions_of(smooth_fits(batch, instrument))
-        scores = network_scores(autoencoder, batch, told)
+    (report,) = _reports(inputs, [_Strangeness.named(network, score, maps)], progress, reading)
+    return report
+
+
+def classes_and_anomalies(
+    inputs: Sequence[str | Path],
+    *,
+    network: str | Path = "morphology-i",
+    autoencoder: str | Path = "anomaly-cvae",
+    pixel_scale: float | None = None,
+    band: str | None = None,
+    psf: str | Path | None = None,
+    noise_map: str | Path | None = None,
+    progress: Progress = lambda line: None,
+) -> tuple[Report, Report]:
+    """What `classify` and `anomalies` say; networks of the same images share readings and fits.
+
+    Parameters
+    ----------
+    inputs, pixel_scale, band, psf, noise_map, progress
+        As of `classify`.
+    network, autoencoder
+        For morphology and for anomalies, by name or path.
+
+    Raises
+    ------
+    DataError
+        When an input is not there, or no file can be read.
+    NetworkError
+        When there is no such network.
+    """
+    reading = {"pixel_scale": pixel_scale, "band": band, "psf": psf, "noise_map": noise_map}
+    looks = [_Classes.named(network), _Strangeness.named(autoencoder)]
+    first, second = (look.card for look in looks)
+    if first.inputs == second.inputs and first.instrument == second.instrument:
+        classes, strange = _reports(inputs, looks, progress, reading)
+    else:
+        classes, strange = (_reports(inputs, [look], progress, reading)[0] for look in looks)
+    return classes, strange
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """What a classifier says."""
+
+    card: Card
+    network: MorphologyNetwork
+
+    @classmethod
+    def named(cls, network: str | Path) -> Self:
+        card = find_card(network, MORPHOLOGY)
+        return cls(card, stored_network(card))
+
+    @property
+    def needs_fit(self) -> bool:
+        return self.network.needs_fit
+
+    def rows(
+        self, lenses: Sequence[ObservedLens], batch: MorphologyBatch, fits: SmoothFits | None
+    ) -> list[Looked]:
+        """Of each lens; ``fits`` are the best smooth lenses where they are needed."""
+        if fits is not None:
+            batch = replace(batch, residuals=torch.from_numpy(fits.residuals).float())
+        with torch.inference_mode():
+            found = self.network.probabilities(batch.images, batch.residuals).double().numpy()
+        rows = []
+        for lens, p in zip(lenses, found, strict=True):
+            values = {name: float(value) for name, value in zip(CLASSES, p, strict=True)}
+            best = CLASSES[int(np.argmax(p))]
+            rows.append(Looked(lens.name, values, best, bool(1.0 - p[0] > _FLAGGED)))
+        return rows
+
+
+@dataclass(frozen=True)
+class _Strangeness:
+    """What an autoencoder says, and a score of it that flags."""
+
+    card: Card
+    network: AnomalyNetwork
+    score: str
+    maps: Path | None = None
+
+    @classmethod
+    def named(
+        cls, network: str | Path, score: str | None = None, maps: str | Path | None = None
+    ) -> Self:
+        card = find_card(network, ANOMALY)
+        autoencoder = stored_network(card)
+        known = [n for n, t in zip(SCORES, autoencoder.thresholds, strict=True) if t < UNKNOWN]
+        score = score or known[0]
+        if score not in known:
+            raise OptionError(f"score {score!r}: {card.name} has {', '.join(known)}")
+        return cls(card, autoencoder, score, None if maps is None else Path(maps))
+
+    @property
+    def needs_fit(self) -> bool:
+        return self.network.kind == "conditional"
+
+    def rows(
+        self, lenses: Sequence[ObservedLens], batch: MorphologyBatch, fits: SmoothFits | None
+    ) -> list[Looked]:
+        """Of each lens, as `_Classes.rows`; those that are flagged get their figures."""
+        told = conditions_of(fits) if self.needs_fit else None
+        threshold = float(self.network.thresholds[SCORES.index(self.score)])
+        scores = network_scores(self.network, batch, told)
+        rows = []
         for i, lens in enumerate(lenses):
             values = {name: float(column[i]) for name, column in scores.items()}
-            strange = values[score] > threshold
+            strange = values[self.score] > threshold
             rows.append(Looked(lens.name, values, "strange" if strange else "ordinary", strange))
-        if maps is not None:
+        if self.maps is not None:
             from autolens_ml.plot.morphology_plots import anomaly_plot
 
-            flagged = [i for i, row in enumerate(rows[-len(lenses) :]) if row.flagged]
             with torch.inference_mode():
-                rebuilt = autoencoder.reconstruct(batch.images, told).numpy()
-                heat = autoencoder.heat_map(batch.images, batch.noise, told).numpy()
-            for i in flagged:
-                target = Path(maps) / f"{Path(lenses[i].name).stem}.png"
-                anomaly_plot(lenses[i].image, rebuilt[i], heat[i], target)
-    return _report(card, rows)
+                rebuilt = self.network.reconstruct(batch.images, told).numpy()
+                heat = self.network.heat_map(batch.images, batch.noise, told).numpy()
+            for i, lens in enumerate(lenses):
+                if rows[i].flagged:
+                    target = self.maps / f"{Path(lens.name).stem}.png"
+                    anomaly_plot(lens.image, rebuilt[i], heat[i], target)
+        return rows
+
+
+def _seen(
+    lenses: Sequence[ObservedLens], card: Card, needs_fit: bool
+) -> tuple[MorphologyBatch, SmoothFits | None]:
+    """What a network takes of lenses, and the best smooth lenses if it needs them."""
+    batch = batch_of(lenses, card.inputs["pixel_scale"])
+    if not needs_fit:
+        return batch, None
+    return batch, smooth_fits(batch, Instrument.from_dict(card.instrument))
+
+
+def _reports(
+    inputs: Sequence[str | Path],
+    looks: Sequence[_Classes | _Strangeness],
+    progress: Progress,
+    reading: Mapping[str, Any],
+) -> list[Report]:
+    """Of each look; all take the same images."""
+    card = looks[0].card
+    needs_fit = any(look.needs_fit for look in looks)
+    rows: list[list[Looked]] = [[] for _ in looks]
+    for lenses, errors in _read(inputs, card, progress, reading):
+        seen = _seen(lenses, card, needs_fit) if lenses else None
+        for own, look in zip(rows, looks, strict=True):
+            own += errors
+            if seen is not None:
+                own += look.rows(lenses, *seen)
+    return [_report(look.card, own) for look, own in zip(looks, rows, strict=True)]
 
 
 def _read(
     inputs: Sequence[str | Path],
     card: Card,
     progress: Progress,
-    reading: dict[str, Any],
+    reading: Mapping[str, Any],
 ) -> Iterator[tuple[list[ObservedLens], list[Looked]]]:
     """Lenses in batches, and rows of files that could not be read."""
     files = files_from(inputs)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from autolens_ml.applications.morphology.look import anomalies, classify
+from autolens_ml.applications.morphology.look import anomalies, classes_and_anomalies, classify
 from autolens_ml.applications.morphology.observed import batch_of, files_from, lens_from
 from autolens_ml.exceptions import DataError, NetworkError, OptionError
+from autolens_ml.training.morphology_accuracy import smooth_fits
 from tests.morphologies import (
     observed,
     small_systems,
@@ -106,6 +107,22 @@ def test_anomalies(lenses, tmp_path, kind):
     assert drawn == sorted(row.name.split("/")[-1].split(".")[0] for row in report.flagged)
     by_elbo = anomalies([lenses], network=card.path, score="elbo")
     assert [r.flagged for r in by_elbo.rows] == [r.values["elbo"] > 1.5 for r in report.rows]
+
+
+def test_both_networks_share_readings_and_fits(lenses, card, tmp_path, monkeypatch):
+    autoencoder = stored_autoencoder(tmp_path, "conditional")
+    fitted = []
+
+    def counted(batch, instrument):
+        fitted.append(len(batch.images))
+        return smooth_fits(batch, instrument)
+
+    monkeypatch.setattr("autolens_ml.applications.morphology.look.smooth_fits", counted)
+    networks = {"network": card.path, "autoencoder": autoencoder.path}
+    classes, strange = classes_and_anomalies([lenses], **networks)
+    assert fitted == [2]
+    assert classes == classify([lenses], network=card.path)
+    assert strange == anomalies([lenses], network=autoencoder.path)
 
 
 def test_one_bad_file_ends_nothing(lenses, card, tmp_path):
