@@ -13,6 +13,7 @@ Scores, fits and Bayes factors are kept in a folder, and an interrupted call goe
 import argparse
 import hashlib
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,8 @@ SHOWN = {
     "mass_angular": "mass",
 }
 _N_COMPONENTS, _N_PCA = 100, 3000
+# Of the lenses that are fitted.
+_SEEDS_OF_FITS = {"vortex": 73, "no_sub": 75}
 
 
 def digest_of(*cards):
@@ -234,48 +237,62 @@ def binned(mass, found, n_bins=8):
     )
 
 
-def bayes_factors(folder, n, seed, max_likelihood_calls, priors=WIDE):
-    """Ln Bayes factors for a vortex by `aml.CNN`, the true vortices, and what fits say of them."""
+def bayes_factors(n, max_likelihood_calls, priors=WIDE, kind="vortex"):
+    """Ln Bayes factors for a vortex by `aml.CNN`, and what its fits say; measured ones are kept.
+
+    The lenses have a vortex, or with kind ``no_sub`` nothing but a smooth halo.
+    """
     # Sampled more finely than fits sample them: what is coarser is another image.
     finely = {"over_sample_size": 2 * SUB_PIXELS}
     setting = SETTINGS["model-i"].changed(vortex_share=SHARES, instrument=finely)
-    population = MorphologyPopulation(setting, {"vortex": 1.0})
+    seed = _SEEDS_OF_FITS[kind]
     # As many as are simulated at once, so the first are the same however many are fitted.
-    ((systems, batch),) = observed_batches(population, CHUNK, seed)
+    ((systems, batch),) = observed_batches(MorphologyPopulation(setting, {kind: 1.0}), CHUNK, seed)
     models = None
     if priors == OF_THE_SET:
         models = tuple(setting_model(setting, with_vortex) for with_vortex in (False, True))
     fit_without_figures()
-    folder = folder / f"bayes-factors-{priors.replace(' ', '-')}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for i in range(n):
-        table = folder / f"{i}.json"
-        truth = true_parameters(systems.strings[i, 0])
-        if table.is_file():
-            found.append({**json.loads(table.read_text()), "truth": truth})
-            continue
+    file = RESULTS / "morphology" / f"bayes-factors-{kind}-{priors.replace(' ', '-')}.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    for i in range(len(rows), n):
         lens = ObservedLens(
-            f"vortex_{i}",
+            f"{kind}_{i}",
             batch.images[i].double().numpy(),
             batch.noise[i].double().numpy(),
             float(systems.psf_fwhm[i]),
         )
-        evidence = compare_vortex(
-            lens,
-            setting.instrument,
-            output=folder / "fits",
-            seed=seed,
-            max_likelihood_calls=max_likelihood_calls,
-            models=models,
-            truth=truth,
+        truth = true_parameters(systems.strings[i, 0]) if kind == "vortex" else {}
+        with tempfile.TemporaryDirectory() as output:
+            evidence = compare_vortex(
+                lens,
+                setting.instrument,
+                output=output,
+                seed=seed,
+                max_likelihood_calls=max_likelihood_calls,
+                models=models,
+                truth=truth,
+            )
+        rows.append(
+            {
+                "true_mass": float(systems.substructure_mass[i]),
+                "log_bayes_factor": evidence.log_bayes_factor,
+                "log_bayes_factor_error": evidence.log_bayes_factor_error,
+                "smooth": fit_in_short(evidence.smooth),
+                "vortex": fit_in_short(evidence.vortex),
+            }
         )
-        values = {**evidence.as_dict(), "true_mass": float(systems.substructure_mass[i])}
-        with open_atomic(table) as stream:
-            stream.write(json.dumps(values, indent=1))
-        found.append({**values, "truth": truth})
+        with open_atomic(file) as stream:
+            stream.write(json.dumps(rows, indent=1))
         print(f"{i + 1} of {n}: {evidence.verdict}", flush=True)
-    return found
+    return rows[:n]
+
+
+def fit_in_short(report):
+    """What is kept of a fit."""
+    values = report.as_dict()
+    kept = {name: values[name] for name in ("status", "seconds", "log_evidence")}
+    vortex = {path: p for path, p in values["parameters"].items() if ".vortex." in path}
+    return {**kept, "parameters": vortex}
 
 
 def true_parameters(string):
@@ -315,7 +332,7 @@ def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood
         intervals[name] = limit_interval(vortex_values["mass"], found)
     fits = {}
     for priors in (WIDE, OF_THE_SET) if n_fits else ():
-        fits[priors] = rows = bayes_factors(folder, n_fits, 73, max_likelihood_calls, priors)
+        fits[priors] = rows = bayes_factors(n_fits, max_likelihood_calls, priors)
         mass = np.array([row["true_mass"] for row in rows])
         found = np.array([row["log_bayes_factor"] > DECISIVE for row in rows])
         name = f"Bayes factor, {priors}"
@@ -374,15 +391,26 @@ def lines_of_fits(priors, fits):
     return lines
 
 
+def lines_of_false_alarms(fits):
+    """What Bayes factors say of lenses without a vortex, as lines of Markdown."""
+    lines = ["", f"Lenses without a vortex ({len(next(iter(fits.values())))} of them):", ""]
+    for priors, rows in fits.items():
+        factors = np.array([row["log_bayes_factor"] for row in rows])
+        status = [row["vortex"]["status"] for row in rows]
+        counted = ", ".join(f"{status.count(s)} {s}" for s in Status if s in status)
+        lines.append(
+            f"- {priors}: ln Bayes factors of {factors.min():+.1f} to {factors.max():+.1f}, median "
+            f"{np.median(factors):+.1f}; {np.sum(factors > DECISIVE)} above {DECISIVE:.1f} "
+            f"({counted})"
+        )
+    return lines
+
+
 def sigmas_of(row):
     """How far truths are from medians of a fit, in the errors on their side."""
+    parameters = row["vortex"]["parameters"]
     paths = [f"galaxies.lens.vortex.{name}" for name in SHOWN]
-    return [
-        Parameter(
-            path, **{**row["vortex"]["parameters"][path], "truth": row["truth"][path]}
-        ).sigmas_from_truth
-        for path in paths
-    ]
+    return [Parameter(path, **parameters[path]).sigmas_from_truth for path in paths]
 
 
 def real_sources(cards):
@@ -487,6 +515,10 @@ def main(
         lines.append(f"- {name}: {10.0**limit:.2e} ({' to '.join(ends)}) solar masses")
     if fits:
         lines += BAYES_FACTORS
+        ordinary = {
+            priors: bayes_factors(n_fits, max_likelihood_calls, priors, "no_sub") for priors in fits
+        }
+        lines += lines_of_false_alarms(ordinary)
     for priors, rows in fits.items():
         lines += lines_of_fits(priors, rows)
     if posteriors:

@@ -36,6 +36,10 @@ class ResNet(nn.Module):
         Side of the squares of pixels that are folded into channels; divides the sides of images.
     map_size
         Side of the map of positions that the last stage is averaged to.
+    pooled_last
+        Whether averages are taken as in the original, of what is activated. Otherwise they are
+        taken before, and normalised: how much there is of something all over an image is then all
+        but lost, which classifiers with a ``map_size`` of 1 live on.
 
     Raises
     ------
@@ -52,6 +56,7 @@ class ResNet(nn.Module):
         n_features: int = 256,
         fold: int = 2,
         map_size: int = 4,
+        pooled_last: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) != len(depths):
@@ -66,10 +71,11 @@ class ResNet(nn.Module):
             self.blocks.append(_Block(previous, width, n_scalars, stride=1 if i == 0 else 2))
             self.blocks.extend(_Block(width, width, n_scalars) for _ in range(depth - 1))
             previous = width
-        self.pool = nn.AdaptiveAvgPool2d(map_size)
+        pool = nn.AdaptiveAvgPool2d(map_size)
+        activation = (nn.GroupNorm(_GROUPS, previous), nn.SiLU())
+        self.pool: nn.Module = nn.Sequential(*activation, pool) if pooled_last else pool
         self.head = nn.Sequential(
-            nn.GroupNorm(_GROUPS, previous),
-            nn.SiLU(),
+            *(() if pooled_last else activation),
             nn.Flatten(),
             nn.Linear(previous * map_size**2, n_features),
             nn.SiLU(),

@@ -29,6 +29,7 @@ _RESNET_18 = {
     "depths": (2, 2, 2, 2),
     "fold": 4,
     "map_size": 1,
+    "pooled_last": True,
     "n_features": 256,
 }
 
