@@ -56,7 +56,7 @@ FIGURES = {
 # Arcs of the real lens, in arcsec from its middle; windows of occlusion a side, in arcsec.
 ARCS, WINDOW = (0.5, 1.4), 0.6
 # Systems of the tests of explanations, and of centring; arcsec off the middle, whole pixels of all.
-N_CANDIDATES, N_EXPLAINED = 32, 2
+N_CANDIDATES, N_EXPLAINED, N_DRAWS = 32, 4, 8
 N_MOVED, OFFSETS = 512, (0.0, 0.3, 0.6, 0.9)
 N_FILES = 2000
 SEED = 90
@@ -121,7 +121,7 @@ def explained(card: Card) -> dict[str, dict[str, float]]:
     order = np.argsort(np.where(lenses, -p, 1.0))
     explained = (row for row in order if np.ptp(grad_cam(network, images[row])) > 0.0)
     surest = list(islice(explained, N_EXPLAINED))
-    results = sanity_checks(network, images[surest], seed=SEED)
+    results = sanity_checks(network, images[surest], n_draws=N_DRAWS, seed=SEED)
     sanity_plot(results, STORE / f"sanity-{card.name}.png", title=card.name)
     map_plot(
         images[surest[0]],
@@ -241,8 +241,8 @@ def _sanity_lines(cards: dict[str, Card]) -> list[str]:
         "## Do explanations depend on what was learned?",
         "",
         f"Rank correlation of maps of {N_EXPLAINED} lenses, by the network and by the same network",
-        "with all weights random (4 draws; mean and two standard errors). Below 0.5 a map has lost",
-        "its structure, as it must.",
+        f"with all weights random ({N_DRAWS} draws; mean and two standard errors). Below 0.5 a map",
+        "has lost its structure, as it must.",
         "",
         *table(["network", *METHODS], rows),
         *figures,

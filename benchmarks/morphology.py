@@ -458,7 +458,13 @@ def table_of(values, classifiers):
 
 
 def main(
-    n=2500, n_limit=1000, n_fits=0, posteriors=False, folder=None, max_likelihood_calls=20_000
+    n=2500,
+    n_limit=1000,
+    n_fits=0,
+    n_without=0,
+    posteriors=False,
+    folder=None,
+    max_likelihood_calls=20_000,
 ):
     """Run all; returns the page."""
     folder = Path(folder or "output/morphology")
@@ -481,7 +487,8 @@ def main(
         ),
     )
     command = f"python -m benchmarks.morphology -n {n} --n-limit {n_limit}"
-    command += f" --n-fits {n_fits}" * bool(n_fits) + " --posteriors" * posteriors
+    command += f" --n-fits {n_fits}" * bool(n_fits) + f" --n-without {n_without}" * bool(n_without)
+    command += " --posteriors" * posteriors
     lines = [
         "# Substructure in simulated lenses",
         "",
@@ -515,10 +522,13 @@ def main(
         lines.append(f"- {name}: {10.0**limit:.2e} ({' to '.join(ends)}) solar masses")
     if fits:
         lines += BAYES_FACTORS
-        ordinary = {
-            priors: bayes_factors(n_fits, max_likelihood_calls, priors, "no_sub") for priors in fits
-        }
-        lines += lines_of_false_alarms(ordinary)
+    if fits and n_without:
+        lines += lines_of_false_alarms(
+            {
+                priors: bayes_factors(n_without, max_likelihood_calls, priors, "no_sub")
+                for priors in fits
+            }
+        )
     for priors, rows in fits.items():
         lines += lines_of_fits(priors, rows)
     if posteriors:
@@ -537,6 +547,7 @@ if __name__ == "__main__":
     parser.add_argument("-n", type=int, default=2500, help="lenses of each class")
     parser.add_argument("--n-limit", type=int, default=1000, help="of the detection limit")
     parser.add_argument("--n-fits", type=int, default=0, help="fitted twice by aml.CNN")
+    parser.add_argument("--n-without", type=int, default=0, help="without a vortex, likewise")
     parser.add_argument("--posteriors", action="store_true", help="coverage of vortex-i")
     parser.add_argument("--folder", help="where scores and fits are kept")
     parser.add_argument("--max-likelihood-calls", type=int, default=20_000)
