@@ -230,7 +230,7 @@ def _sanity_lines(cards: dict[str, Card]) -> list[str]:
             words(found[method]) + ("" if found[method]["passed"] else ", fails")
             for method in METHODS
         )
-        rows.append([name, *cells])
+        rows.append([name, str(found["occlusion"]["n"]), *cells])
         figures += [
             f"![{name}: correlation while layers become random](finding/sanity-{name}.png)",
             "",
@@ -240,11 +240,11 @@ def _sanity_lines(cards: dict[str, Card]) -> list[str]:
     return [
         "## Do explanations depend on what was learned?",
         "",
-        f"Rank correlation of maps of {N_EXPLAINED} lenses, by the network and by the same network",
-        f"with all weights random ({N_DRAWS} draws; mean and two standard errors). Below 0.5 a map",
-        "has lost its structure, as it must.",
+        "Rank correlation of maps of the surest lenses, by the network and by the same network",
+        "with all weights random; mean and two standard errors of N maps, each lens with 4 or 8",
+        "draws of weights. Below 0.5 a map has lost its structure, as it must.",
         "",
-        *table(["network", *METHODS], rows),
+        *table(["network", "N", *METHODS], rows),
         *figures,
     ]
 
