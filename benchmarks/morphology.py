@@ -91,14 +91,20 @@ DIFFERENCES = (
 )
 # What fits are told of the lenses: what `lens_model` says of any, or all there is to know.
 WIDE, OF_THE_SET = "wide priors", "priors of the set"
-BAYES_FACTORS = (
+DETECTION = (
     "",
     "A Bayes factor of `aml.CNN` above 100 is a detection: without a vortex that is at most one",
-    f"lens in a hundred (Markov's inequality). `{WIDE}` are a modeller's, of any lens.",
-    f"`{OF_THE_SET}` are those that the lenses of model-i were drawn from, which classifiers have",
-    "learned: lenses lie in the middle, their total mass is known to 2 %, their shape and shear to",
-    "0.02 and 0.01, the size of their sources to 4 %.",
+    "lens in a hundred (Markov's inequality).",
 )
+BAYES_FACTORS = {
+    WIDE: ("", f"`{WIDE}` are a modeller's, of any lens."),
+    OF_THE_SET: (
+        "",
+        f"`{OF_THE_SET}` are those that the lenses of model-i were drawn from, which classifiers",
+        "have learned: lenses lie in the middle, their total mass is known to 2 %, their shape and",
+        "shear to 0.02 and 0.01, the size of their sources to 4 %.",
+    ),
+}
 # Shares of the halo's mass that vortices of the detection limit have.
 SHARES = (0.002, 0.08)
 DETECTED = 0.9
@@ -303,7 +309,7 @@ def true_parameters(string):
 
 
 def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood_calls):
-    """Curves and limits of every method."""
+    """Curves and limits of every method, and fits by what they are told of the lenses."""
     key = digest_of(classifiers, autoencoders)
     heavy = SETTINGS["model-i"].changed(vortex_share=SHARES)
     vortices = MorphologyPopulation(heavy, {"vortex": 1.0})
@@ -331,12 +337,12 @@ def detection_limit(folder, n, n_fits, classifiers, autoencoders, max_likelihood
         limits[name] = sigmoid_limit(vortex_values["mass"], found)
         intervals[name] = limit_interval(vortex_values["mass"], found)
     fits = {}
-    for priors in (WIDE, OF_THE_SET) if n_fits else ():
-        fits[priors] = rows = bayes_factors(n_fits, max_likelihood_calls, priors)
+    for priors, number in n_fits.items():
+        fits[priors] = rows = bayes_factors(number, max_likelihood_calls, priors)
         mass = np.array([row["true_mass"] for row in rows])
         found = np.array([row["log_bayes_factor"] > DECISIVE for row in rows])
         name = f"Bayes factor, {priors}"
-        curves[name] = binned(mass, found, n_bins=min(6, max(n_fits // 8, 2)))
+        curves[name] = binned(mass, found, n_bins=min(6, max(number // 8, 2)))
         limits[name] = sigmoid_limit(mass, found)
         intervals[name] = limit_interval(mass, found)
     return curves, limits, intervals, fits
@@ -461,6 +467,7 @@ def main(
     n=2500,
     n_limit=1000,
     n_fits=0,
+    n_wide=0,
     n_without=0,
     posteriors=False,
     folder=None,
@@ -487,7 +494,8 @@ def main(
         ),
     )
     command = f"python -m benchmarks.morphology -n {n} --n-limit {n_limit}"
-    command += f" --n-fits {n_fits}" * bool(n_fits) + f" --n-without {n_without}" * bool(n_without)
+    for name, number in (("fits", n_fits), ("wide", n_wide), ("without", n_without)):
+        command += f" --n-{name} {number}" * bool(number)
     command += " --posteriors" * posteriors
     lines = [
         "# Substructure in simulated lenses",
@@ -506,7 +514,12 @@ def main(
             {name: class_scores(values, name) for name in classifiers}, figures / "roc.png"
         )
     curves, limits, intervals, fits = detection_limit(
-        folder, n_limit, n_fits, classifiers, autoencoders, max_likelihood_calls
+        folder,
+        n_limit,
+        {name: k for name, k in ((WIDE, n_wide), (OF_THE_SET, n_fits)) if k},
+        classifiers,
+        autoencoders,
+        max_likelihood_calls,
     )
     # Of every autoencoder its best score.
     shown = [name for name in curves if not name.endswith(("mahalanobis", "elbo"))]
@@ -521,7 +534,7 @@ def main(
         ends = (f"{10.0**end:.2e}" if np.isfinite(end) else "beyond" for end in intervals[name])
         lines.append(f"- {name}: {10.0**limit:.2e} ({' to '.join(ends)}) solar masses")
     if fits:
-        lines += BAYES_FACTORS
+        lines += DETECTION
     if fits and n_without:
         lines += lines_of_false_alarms(
             {
@@ -530,7 +543,7 @@ def main(
             }
         )
     for priors, rows in fits.items():
-        lines += lines_of_fits(priors, rows)
+        lines += [*BAYES_FACTORS[priors], *lines_of_fits(priors, rows)]
     if posteriors:
         rates = posterior_rates("vortex-i", 50, 74)
         lines += ["", "Truth within credible intervals of vortex-i, 50 vortices of model-i:", ""]
@@ -547,6 +560,7 @@ if __name__ == "__main__":
     parser.add_argument("-n", type=int, default=2500, help="lenses of each class")
     parser.add_argument("--n-limit", type=int, default=1000, help="of the detection limit")
     parser.add_argument("--n-fits", type=int, default=0, help="fitted twice by aml.CNN")
+    parser.add_argument("--n-wide", type=int, default=0, help="of these with wide priors too")
     parser.add_argument("--n-without", type=int, default=0, help="without a vortex, likewise")
     parser.add_argument("--posteriors", action="store_true", help="coverage of vortex-i")
     parser.add_argument("--folder", help="where scores and fits are kept")
