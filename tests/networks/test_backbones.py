@@ -28,6 +28,14 @@ def test_fold_of_three():
     assert backbone(fold=3)(torch.randn(1, 2, 96, 96), torch.zeros(1, 1)).shape == (1, 12)
 
 
+def test_in_the_order_of_the_original_nothing_averages_to_zero():
+    maps = torch.randn(2, 16, 6, 6, generator=torch.Generator().manual_seed(1))
+    maps = maps - maps.mean(dim=(-2, -1), keepdim=True)
+    assert backbone(map_size=1).pool(maps).abs().max() < 1e-5
+    assert backbone(map_size=1, pooled_last=True).pool(maps).abs().mean() > 0.1
+    assert backbone(map_size=2, pooled_last=True)(maps[:, :2], maps[:, 0, 0, :1]).shape == (2, 12)
+
+
 def test_every_parameter_learns():
     network = backbone()
     network(torch.randn(4, 2, 16, 16), torch.randn(4, 1)).square().sum().backward()
