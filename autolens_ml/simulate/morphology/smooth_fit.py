@@ -197,8 +197,14 @@ class SmoothFit:
         key = np.asarray(kernel).tobytes()
         if getattr(self, "_key", None) != key:
             self._key = key
-            self._made = jax.lax.map(lambda draw: self._model(draw, kernel), self._draws)
+            self._made = self._imaged(self._draws, kernel)
         return self._made
+
+    @cached_property
+    def _imaged(self) -> Any:
+        # Of one program for all PSFs: what is compiled anew for each fills the memory maps of a
+        # process after some hundred.
+        return jax.jit(lambda draws, kernel: jax.lax.map(lambda z: self._model(z, kernel), draws))
 
     @cached_property
     def _ranked(self) -> Any:

@@ -1,5 +1,6 @@
 """Fits of smooth lenses find the truth, and leave substructure."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -38,6 +39,21 @@ def test_substructure_is_left_over(fitted):
     chosen, noise, fits, _ = fitted
     arcs = fits.arc_chi_squared(0.02 * noise)
     assert np.median(arcs[chosen.classes == 1]) > np.max(arcs[chosen.classes == 0])
+
+
+def test_images_of_another_psf_compile_nothing(fitted):
+    chosen, noise, _, population = fitted
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
+    )
+    images, _ = observed(chosen)
+    fit = SmoothFit(population.setting.instrument)
+    fit.fit(images[:1], noise[:1], np.array([0.15]))
+    assert compiled
+    compiled.clear()
+    fit.fit(images[:1], noise[:1], np.array([0.18]))
+    assert not compiled
 
 
 def test_refused_data(fitted):
