@@ -289,7 +289,8 @@ def main() -> Path:
     lines = ["# Networks that find lenses", "", "`python -m benchmarks.finding`.", ""]
     for part in (_merit_lines, _real_lines, _moved_lines, _speed_lines, _sanity_lines):
         lines += part(cards)
-    lines.append(f"Machine of the last measurement: {', '.join(f'{key} {value}' for key, value in machine().items())}.")
+    machine_words = ", ".join(f"{key} {value}" for key, value in machine().items())
+    lines.append(f"Machine of the last measurement: {machine_words}.")
     return write(RESULTS / "finding.md", lines)
 
 
