@@ -43,8 +43,8 @@ _MEAN, _WIDTH = (np.array([_PRIORS[name][i] for name in MACRO]) for i in (0, 1))
 _IS_POSITIVE = np.array([name in _POSITIVE for name in MACRO])
 _INTENSITY = MACRO.index("source_intensity")
 # Draws that are ranked, and the best of them that are followed to the end, one after the other
-# until one leaves no more than this mean squared residual.
-_N_DRAWS, _N_STARTS, _GOOD = 256, 3, 1.1
+# until one leaves no more than this mean squared residual, or two end at the same chi-squared.
+_N_DRAWS, _N_STARTS, _GOOD, _SAME = 256, 3, 1.1, 1.0
 _N_STEPS = 25
 # Of the damping.
 _FIRST, _UP, _DOWN = 1e-2, 8.0, 0.3
@@ -186,9 +186,10 @@ class SmoothFit:
         least, best = np.inf, starts[0]
         for k in np.argsort(np.asarray(ranks))[:_N_STARTS]:
             end, cost = self._descended(starts[k], image, noise, kernel, _N_STEPS)
+            met = abs(float(cost) - least) < _SAME
             if cost < least:
                 least, best = float(cost), end
-            if least < _GOOD * image.size:
+            if met or least < _GOOD * image.size:
                 break
         return np.asarray(_physical(best)), np.asarray(self._model(best, kernel))
 
@@ -197,14 +198,28 @@ class SmoothFit:
         key = np.asarray(kernel).tobytes()
         if getattr(self, "_key", None) != key:
             self._key = key
-            self._made = self._imaged(self._draws, kernel)
+            self._made = self._blurred(self._spectra, kernel)
         return self._made
 
     @cached_property
-    def _imaged(self) -> Any:
+    def _spectra(self) -> Any:
+        """Of the draws, without a PSF."""
+        return jax.jit(lambda draws: jax.lax.map(self._spectrum, draws))(self._draws)
+
+    @cached_property
+    def _blurred(self) -> Any:
+        """Images of spectra, with the PSF."""
+        shape = self._images.padded_shape
+        rows, columns = (side - 1 for side in self.instrument.psf_shape)
+
+        def blurred(spectra: Any, kernel: Any) -> Any:
+            of_all = spectra * jnp.fft.rfft2(kernel, self._fft_shape)
+            images = jnp.fft.irfft2(of_all, self._fft_shape)
+            return images[..., rows : shape[0], columns : shape[1]]
+
         # Of one program for all PSFs: what is compiled anew for each fills the memory maps of a
         # process after some hundred.
-        return jax.jit(lambda draws, kernel: jax.lax.map(lambda z: self._model(z, kernel), draws))
+        return jax.jit(blurred)
 
     @cached_property
     def _ranked(self) -> Any:
@@ -258,21 +273,21 @@ class SmoothFit:
         return jax.jit(descended)
 
     @cached_property
+    def _fft_shape(self) -> list[int]:
+        return [fft.next_fast_len(side, real=True) for side in self._images.padded_shape]
+
+    def _spectrum(self, vector: Any) -> Any:
+        """Of the image of the vector of one lens, without a PSF."""
+        points, strings = np.zeros((0, len(POINT))), np.zeros((0, len(STRING)))
+        sharp = self._images.sharp_image(
+            _physical(vector), points, strings, None, dtype=jnp.float64
+        )
+        return jnp.fft.rfft2(sharp, self._fft_shape)
+
+    @cached_property
     def _model(self) -> Any:
         """Image of the vector of one lens, with the PSF."""
-        shape = self._images.padded_shape
-        size = [fft.next_fast_len(side, real=True) for side in shape]
-        rows, columns = (side - 1 for side in self.instrument.psf_shape)
-        points, strings = np.zeros((0, len(POINT))), np.zeros((0, len(STRING)))
-
-        def model(vector: Any, kernel: Any) -> Any:
-            sharp = self._images.sharp_image(
-                _physical(vector), points, strings, None, dtype=jnp.float64
-            )
-            spectrum = jnp.fft.rfft2(sharp, size) * jnp.fft.rfft2(kernel, size)
-            return jnp.fft.irfft2(spectrum, size)[rows : shape[0], columns : shape[1]]
-
-        return jax.jit(model)
+        return jax.jit(lambda vector, kernel: self._blurred(self._spectrum(vector), kernel))
 
 
 @cache
