@@ -335,6 +335,7 @@ class Engine:
         state.mixture, proposal = learned_from(
             state.proposal.folded(state.z),
             self._log_weights(state),
+            state.log_likelihood + _log_prior(state.z),
             state.mixture,
             self._blocks,
             rng,

@@ -32,6 +32,9 @@ _WHOLE_DOF = 30.0
 _CURVED_SHARES = (0.25, 0.5)
 # Effective samples per dimension below which curvature is noise.
 _CURVED_ESS = 8.0
+# Beside a curved density one that bends as it does and is wider: that of the posterior to this
+# power. What is wide around an ellipsoid misses the ends of a banana.
+_FLAT_POWER, _FLAT_SHARE = 0.3, 0.15
 _WIDE_DOF = 4.0
 # Modes whose Laplace evidence is this much below the best are noise to the posterior.
 _NEGLIGIBLE = 12.0
@@ -87,6 +90,7 @@ def clipped(log_weights: np.ndarray) -> np.ndarray:
 def learned_from(
     z: np.ndarray,
     log_weights: np.ndarray,
+    log_posterior: np.ndarray,
     current: StudentMixture,
     blocks: list[np.ndarray],
     rng: np.random.Generator,
@@ -103,6 +107,8 @@ def learned_from(
         Samples, shape (n, D).
     log_weights
         Their log importance weights, shape (n,).
+    log_posterior
+        Their log densities, without norm, shape (n,).
     current
         The mixture learned last.
     blocks
@@ -113,10 +119,13 @@ def learned_from(
     Returns
     -------
     mixture, proposal
-        The mixture itself, and the proposal made of it by ``defended``, blended with a curved
-        density of the samples where held-out samples ask for one.
+        The mixture itself, and the proposal made of it by ``defended``, blended with curved
+        densities of the samples where held-out samples ask for one.
     """
     dim = z.shape[1]
+    allowed = np.isfinite(log_posterior)
+    flat = log_weights[allowed] - (1.0 - _FLAT_POWER) * log_posterior[allowed]
+    of_flat = z[allowed], np.exp(clipped(flat) - np.max(flat, initial=-np.inf))
     log_weights = tempered(clipped(log_weights), min(12.0 * dim, 0.25 * len(z)))
     weights = np.exp(log_weights - log_weights.max())
     used = weights > 1e-6
@@ -156,7 +165,8 @@ def learned_from(
     share = max(blends, key=blends.__getitem__)
     if blends[share] <= score:
         return best, final
-    return best, _bent(best, CurvedDensity.fitted_to(z, weights), share, z, weights, blocks)
+    bent = _bent(best, CurvedDensity.fitted_to(z, weights), share, z, weights, blocks)
+    return best, Blend(bent, CurvedDensity.fitted_to(*of_flat), _FLAT_SHARE)
 
 
 def _bent(

@@ -207,7 +207,7 @@ def test_learning_survives_degenerate_samples(kind, dim):
     z, log_weights = degenerate(kind, dim, rng)
     current = StudentMixture.single(np.zeros(dim), np.eye(dim), 4.0)
     blocks = [np.array([0]), np.arange(1, dim)]
-    mixture, proposal = learned_from(z, log_weights, current, blocks, rng)
+    mixture, proposal = learned_from(z, log_weights, log_weights, current, blocks, rng)
     for density in (mixture, proposal):
         assert np.all(np.isfinite(density.sample(100, rng)))
         assert not np.any(np.isnan(density.log_pdf(rng.normal(size=(50, dim)))))
@@ -242,12 +242,34 @@ def test_learning_fits_what_the_samples_say():
     )
     current = StudentMixture.single(np.zeros(3), 2.0 * np.eye(3), 4.0)
     z = current.sample(6000, rng)
-    log_weights = truth.log_pdf(z) - current.log_pdf(z)
-    _, proposal = learned_from(z, log_weights, current, [], rng)
+    log_posterior = truth.log_pdf(z)
+    log_weights = log_posterior - current.log_pdf(z)
+    _, proposal = learned_from(z, log_weights, log_posterior, current, [], rng)
     fresh = proposal.sample(4000, rng)
     ratio = np.exp(truth.log_pdf(fresh) - proposal.log_pdf(fresh))
     assert ratio.sum() ** 2 / np.sum(ratio**2) > 0.35 * len(fresh)
     assert ratio.mean() == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_ends_of_a_banana_are_proposed(seed):
+    """Where ellipsoids and what is extrapolated from the middle are thin, the flat density is."""
+
+    def log_pdf(z):
+        a, b = z[:, :2], z[:, 2:]
+        step = (b - 0.5 * (a**2 - 1.0)) / 0.3
+        return np.sum(-0.5 * a**2 - 0.5 * step**2 - np.log(2.0 * np.pi * 0.3), axis=1)
+
+    rng = np.random.default_rng(seed)
+    current = StudentMixture.single(np.zeros(4), np.diag([1.5, 1.5, 0.9, 0.9]), 4.0)
+    z = current.sample(4000, rng)
+    log_posterior = log_pdf(z)
+    log_weights = log_posterior - current.log_pdf(z)
+    _, proposal = learned_from(z, log_weights, log_posterior, current, [], rng)
+    a = rng.standard_normal((20_000, 2))
+    drawn = np.column_stack([a, 0.5 * (a**2 - 1.0) + 0.3 * rng.standard_normal(a.shape)])
+    log_ratio = log_pdf(drawn) - proposal.log_pdf(drawn)
+    assert np.quantile(log_ratio, 0.999) < 5.0
 
 
 def test_proposal_from_modes_drops_what_is_negligible():
