@@ -249,7 +249,8 @@ class Reconstructor:
         refinement
             How the likelihood refines what the network found; ``None`` for what it found.
         fine_tuning
-            How the network is tuned to these data first; not at all by default.
+            How the network is tuned to these data first; not at all by default. Of the refined
+            reconstructions with and without it that of the lower chi-squared is the result.
         seed
             Of what is random in the tuning.
         checkpoint
@@ -284,6 +285,10 @@ class Reconstructor:
             )
             network = tuned.network
         states = self._states(network, image, refinement)
+        if fine_tuning is not None and states[-1].chi_squared > fine_tuning.target:
+            # From what was found before the tuning a refinement may end in a better place.
+            before = self._states(self._network, image, refinement)
+            states = min(states, before, key=lambda states: float(states[-1].chi_squared))
         result = self._result(image, states, tuned)
         for concern in result.concerns:
             warnings.warn(f"reconstruction: {concern}", DataWarning, stacklevel=2)

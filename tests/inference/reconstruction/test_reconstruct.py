@@ -15,7 +15,9 @@ from autolens_ml.inference.reconstruction import (
     Reconstructor,
     Refinement,
     load_reconstructor,
+    reconstruct,
 )
+from autolens_ml.inference.reconstruction.fine_tuning import Tuned
 from autolens_ml.inference.reconstruction.loop import Loop
 from autolens_ml.networks.checkpoint import Card
 from tests.inference.reconstruction.lenses import (
@@ -147,6 +149,27 @@ def test_fine_tuning_helps_and_leaves_the_network_alone(reconstructor, result, t
     assert tuned.tuning[0] == pytest.approx(result.reduced_chi_squared, rel=1e-4)
     again = quietly(reconstructor, lens_image())
     assert np.array_equal(again.source, result.source)
+
+
+def test_a_tuning_that_spoils_a_lens_is_not_the_result(reconstructor, monkeypatch):
+    """A refinement from there ends in a worse place than one from the network as it was."""
+    nowhere = network().requires_grad_(False)
+    for parameter in nowhere.parameters():
+        parameter.mul_(3.0)
+    spoiled = Tuned(nowhere, np.array([2.0, 1.0]))
+    monkeypatch.setattr(reconstruct, "fine_tuned", lambda *args, **options: spoiled)
+    refinement = Refinement(n_steps=5)
+    plain = quietly(reconstructor, lens_image(), refinement=refinement)
+    monkeypatch.setattr(reconstructor, "_network", nowhere)
+    worse = quietly(reconstructor, lens_image(), refinement=refinement)
+    assert worse.reduced_chi_squared > 1.1 * plain.reduced_chi_squared
+    monkeypatch.undo()
+    monkeypatch.setattr(reconstruct, "fine_tuned", lambda *args, **options: spoiled)
+    found = quietly(
+        reconstructor, lens_image(), refinement=refinement, fine_tuning=FineTuning(n_steps=1)
+    )
+    assert found.reduced_chi_squared == plain.reduced_chi_squared
+    assert np.array_equal(found.tuning, spoiled.chi_squared)
 
 
 def test_refinement_is_one_more_step(reconstructor, result):
