@@ -170,45 +170,43 @@ def profiles(card: Card, observed: Observed, pixel_scale: float, seed: int) -> C
     return stored(STORE / f"profiles-{n}-{seed}.json", card, n, of_lens)
 
 
+def reconstructed(
+    network: torch.nn.Module, loop: Loop, one: Observed, began: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What a network makes of one lens, and what refinement makes of that; seconds since began."""
+    with torch.no_grad():
+        last = loop.unroll(network, one)[-1]
+    ended = [time.perf_counter() - began]
+    latents, _ = refined(loop, one, last.latents, Refinement())
+    ended.append(time.perf_counter() - began)
+    with torch.no_grad():
+        states = (last, loop.state(one, latents))
+    maps = [10.0 ** state.latents.convergence.double().numpy() for state in states]
+    alone, after = (
+        {
+            "chi_squared": float(state.chi_squared),
+            "einstein_radius": float(radii_of(each, loop.options.pixel_scale)[0]),
+            "seconds": seconds,
+        }
+        for state, each, seconds in zip(states, maps, ended, strict=True)
+    )
+    return alone, after
+
+
 def tuned(
     card: Card, loop: Loop, loss: LossWeights, observed: Observed, n: int, seed: int
 ) -> dict[str, Columns]:
     """The first n lenses by a network that is tuned to each, and these refined."""
     network = stored_network(card).requires_grad_(False)
-    scale = loop.options.pixel_scale
 
     def of_lens(i: int) -> dict[str, float]:
         one, began = observed[i : i + 1], time.perf_counter()
         found = fine_tuned(network, loop, one, FineTuning(), loss, seed=i)
-        with torch.no_grad():
-            last = loop.unroll(found.network, one)[-1]
-        ended = [time.perf_counter() - began]
-        latents, _ = refined(loop, one, last.latents, Refinement())
-        ended.append(time.perf_counter() - began)
-        values = {}
-        with torch.no_grad():
-            states = (last, loop.state(one, latents))
-        for prefix, state, seconds in zip(("", "refined_"), states, ended, strict=True):
-            maps = 10.0 ** state.latents.convergence.double().numpy()
-            values[f"{prefix}chi_squared"] = float(state.chi_squared)
-            values[f"{prefix}einstein_radius"] = float(radii_of(maps, scale)[0])
-            values[f"{prefix}seconds"] = seconds
-        return values
+        alone, after = reconstructed(found.network, loop, one, began)
+        return alone | {f"refined_{key}": value for key, value in after.items()}
 
     def untuned(i: int) -> dict[str, float]:
-        one, began = observed[i : i + 1], time.perf_counter()
-        with torch.no_grad():
-            last = loop.unroll(network, one)[-1]
-        latents, _ = refined(loop, one, last.latents, Refinement())
-        seconds = time.perf_counter() - began
-        with torch.no_grad():
-            state = loop.state(one, latents)
-        maps = 10.0 ** state.latents.convergence.double().numpy()
-        return {
-            "chi_squared": float(state.chi_squared),
-            "einstein_radius": float(radii_of(maps, scale)[0]),
-            "seconds": seconds,
-        }
+        return reconstructed(network, loop, observed[i : i + 1], time.perf_counter())[1]
 
     columns = stored(STORE / f"tuned-{seed}.json", card, n, of_lens)
     if not columns:
