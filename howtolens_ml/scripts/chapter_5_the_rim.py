@@ -302,7 +302,7 @@ print(f'mass within 0.35" of the subhalo: {100 * mass_found:.0f} % of the true o
 print(f"largest change {difference[near].max():+.3f} there, {difference[far].max():+.3f} elsewhere")
 
 """
-Something is there, near the right place and of about the right mass. But it is wider and paler, and the largest change of
+Something is there, near the right place and of about the right mass. But it is smeared to an arm, and the largest change of
 all is in the middle of the lens, where nothing has changed and there is no arc to see it by. If you did not have the left
 map, which of the two would you have published? A map tells you *where* to look. Whether something is there is a question
 for two models and their evidence, as in Chapter 2.
