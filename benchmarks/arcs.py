@@ -44,7 +44,7 @@ def without_dropout(card: Card, n: int, seed: int) -> Card:
     """The card of a network whose dropout is not drawn, measured as ``evaluate`` does."""
     state = dict(stored_network(card).state_dict(), dropout_rate=torch.tensor(0.0))
     with tempfile.TemporaryDirectory() as folder:
-        fields = {**card.as_dict(), "name": f"{card.name}, dropout not drawn", "metrics": {}}
+        fields = {**card.as_dict(), "name": f"{card.name}-undropped", "metrics": {}}
         return measured(save_network(Path(folder), fields, state), n, seed, print).card
 
 
@@ -133,7 +133,7 @@ def main(n: int = 1000, seed: int = 0) -> Path:
         "Rms errors of posterior medians in the parameters of Hezaveh et al. 2017 [arcsec; none],",
         "the share of truths within central intervals, all parameters together, and half the",
         "median width of the central 68.3 per cent of the Einstein radius [arcsec]. As the cards",
-        f"say, by `autolens-ml evaluate`; rows whose dropout is not drawn are of {n} images.",
+        f"say, by `autolens-ml evaluate`; `-undropped` draw no dropout, of {n} images.",
         "",
         *table(
             ("network", *ENSAI_PARAMETERS, *levels, "width of the radius", "images per second"),
