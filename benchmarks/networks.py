@@ -96,13 +96,13 @@ def _median(records: list[dict[str, Any]], key: str) -> float:
 
 def _row(name: str, records: list[dict[str, Any]]) -> str:
     done = [record for record in records if "parameters" in record]
-    missed = sum(record["failure"] is not None for record in records)
+    found = sum(record["found_mode"] for record in records)
     statuses = [record.get("status") for record in done]
     n = len(records)
     cells = (
         name,
         f"{n}",
-        f"{n - missed} ({100 * (n - missed) / n:.0f} %)",
+        f"{found} ({100 * found / n:.0f} %)",
         f"{statuses.count('CONVERGED')} / {statuses.count('MARGINAL')} / "
         f"{statuses.count('FAILED')}",
         f"{_median(done, 'n_likelihood'):,.0f}",
@@ -218,7 +218,7 @@ def render(folder: Path) -> str:
         for name, record in records.items()
         if record["failure"]
     ]
-    lines += ["", "## Missed", "", *(missed or ["None."])]
+    lines += ["", "## Missed, or without a result to be used", "", *(missed or ["None."])]
     return "\n".join(lines) + "\n"
 
 

@@ -235,16 +235,20 @@ def _reference(records: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def with_missed(records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mark the searches that did not find the best solution any of them found."""
+    """Mark the searches that did not find the best solution any of them found.
+
+    A search can be in the right mode, ``found_mode``, and fail all the same.
+    """
     best = max(
         (record["max_log_likelihood"] for record in records.values() if "parameters" in record),
         default=0.0,
     )
     marked = {}
     for name, record in records.items():
-        below = best - record.get("max_log_likelihood", best)
-        missed = f"best ln L is {below:.0f} too low" if below > MISSED else None
-        marked[name] = {**record, "failure": record["failure"] or missed}
+        below = best - record.get("max_log_likelihood", -np.inf)
+        missed = below > MISSED
+        words = f"best ln L is {below:.0f} too low" if missed else None
+        marked[name] = {**record, "found_mode": not missed, "failure": record["failure"] or words}
     return marked
 
 
