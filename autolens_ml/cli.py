@@ -395,17 +395,21 @@ def predict(
             seed=seed,
             progress=say,
         )
-        write_table(predictions, out)
-    failed = [prediction for prediction in predictions if prediction.error]
+        failed = [prediction for prediction in predictions if prediction.error]
+        # A table of nothing is not worth one that may be there.
+        is_written = len(failed) < len(predictions)
+        if is_written:
+            write_table(predictions, out)
     if as_json:
         print(json.dumps([prediction.as_dict() for prediction in predictions], indent=2))
     else:
         for prediction in failed:
             Console(stderr=True).print(prediction.error, markup=False, soft_wrap=True)
         done = len(predictions) - len(failed)
-        Console().print(f"{done} of {len(predictions)} lenses: {out}", soft_wrap=True)
-    if len(failed) == len(predictions):
-        raise typer.Exit(1)
+        where = out if is_written else "no table is written"
+        Console().print(f"{done} of {len(predictions)} lenses: {where}", soft_wrap=True)
+    if not is_written:
+        raise typer.Exit(2)
 
 
 @app.command(epilog="Example: `autolens-ml find cutouts/ --network ou-200-vis --out lenses.csv`")

@@ -323,11 +323,13 @@ def test_predictions_as_json(arcs):
     assert Path("new/table.csv").is_file()
 
 
-def test_predictions_of_which_none_succeeds_exit_with_1(arcs):
+def test_bad_files_alone_leave_an_earlier_table(arcs):
+    Path("predictions.csv").write_text("file\n")
     result = runner.invoke(app, ["predict", str(arcs / "text.fits")])
-    assert result.exit_code == 1
-    assert "0 of 1 lenses: predictions.csv" in result.stdout
-    assert "not a readable FITS file" in Path("predictions.csv").read_text()
+    assert result.exit_code == 2
+    assert "not a readable FITS file" in result.stderr
+    assert "0 of 1 lenses: no table is written" in result.stdout
+    assert Path("predictions.csv").read_text() == "file\n"
 
 
 @pytest.mark.parametrize(
