@@ -44,17 +44,19 @@ class Learning(pl.LightningModule):
         self.log("validation_loss", loss, batch_size=_size(batch), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW; the rate rises linearly and falls as a cosine."""
+        """AdamW; in each cycle the rate rises linearly and falls as a cosine."""
         options = self.task.preset.training
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        n_warm = max(1.0, options.warm_up * options.n_steps)
+        n_cycle = options.n_steps / options.n_cycles
+        n_warm = max(1.0, options.warm_up * n_cycle)
 
         def rate(step: int) -> float:
-            if step < n_warm:
-                return (step + 1) / n_warm
-            done = min(1.0, (step - n_warm) / max(1.0, options.n_steps - n_warm))
+            step_of_cycle = step % n_cycle if step < options.n_steps else n_cycle
+            if step_of_cycle < n_warm:
+                return min(1.0, (step_of_cycle + 1) / n_warm)
+            done = (step_of_cycle - n_warm) / max(1.0, n_cycle - n_warm)
             return 0.5 * (1.0 + math.cos(math.pi * done))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)

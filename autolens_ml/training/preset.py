@@ -36,6 +36,9 @@ class TrainingOptions:
         Examples to learn from, and to validate with.
     n_steps : int
         Optimiser steps; the learning rate falls to zero over them.
+    n_cycles : int
+        How often it does so: equal shares of the steps begin with it at its largest again
+        (Loshchilov & Hutter 2017, arXiv:1608.03983).
     batch_size : int
         Examples per step and device.
     learning_rate, weight_decay : float
@@ -60,6 +63,7 @@ class TrainingOptions:
     n_training: int = 150_000
     n_validation: int = 2_000
     n_steps: int = 12_000
+    n_cycles: int = 1
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4

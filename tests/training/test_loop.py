@@ -59,21 +59,38 @@ def test_every_validation_lens_is_seen_once(folder):
         assert_equal(batch, again)
 
 
-@pytest.mark.parametrize(("warm_up", "n_warm"), [(0.1, 10), (0.0, 1), (1.0, 100)])
-def test_learning_rate(warm_up, n_warm):
-    task = task_of(preset(training={"n_steps": 100, "warm_up": warm_up, "learning_rate": 0.5}))
-    module = Learning(task.network(), task)
-    configured = module.configure_optimizers()
+def rates_of(n, **training):
+    """The learning rates of the first n steps."""
+    task = task_of(preset(training={"learning_rate": 0.5, **training}))
+    configured = Learning(task.network(), task).configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     rates = []
-    for _ in range(101):
+    for _ in range(n):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize(("warm_up", "n_warm"), [(0.1, 10), (0.0, 1), (1.0, 100)])
+def test_learning_rate(warm_up, n_warm):
+    rates = rates_of(101, n_steps=100, warm_up=warm_up)
     assert max(rates) == rates[n_warm - 1] == pytest.approx(0.5)
     np.testing.assert_allclose(rates[:n_warm], 0.5 * np.arange(1, n_warm + 1) / n_warm)
     assert np.all(np.diff(rates[n_warm:]) < 0.0)
     assert n_warm == 100 or rates[100] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_every_cycle_of_the_learning_rate_is_the_whole_schedule():
+    once = rates_of(40, n_steps=40, warm_up=0.1)
+    thrice = rates_of(121, n_steps=120, n_cycles=3, warm_up=0.1)
+    np.testing.assert_allclose(thrice[:-1], 3 * once)
+    assert thrice[-1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_learning_rate_of_cycles_that_are_no_whole_steps():
+    rates = rates_of(10, n_steps=10, n_cycles=4, warm_up=0.1)
+    assert all(0.0 < rate <= 0.5 for rate in rates)
 
 
 def test_the_loss_is_that_of_the_task(folder):
