@@ -249,8 +249,8 @@ shown(reconstruction_plot(list(three.values()), Path("three.png"), [truth] * 3, 
 
 """
 The columns are the correlations of source and of log convergence with the truth, the errors of Einstein radius and slope,
-and a factor to which we come below. Read them from top to bottom: when chi-squared has come down to one, the source is nearest
-to the truth, and its three knots are out. The mass hardly changes, as the data know less of it, and its slope is too steep.
+and a factor to which we come below. Read them from top to bottom: while chi-squared falls to one, the source comes nearer to
+the truth, and its three knots come out. The mass hardly changes, as the data know less of it, and the slope stays too steep.
 
 Which details of the two maps are right? The coherence answers for each scale: one where the waves of map and truth agree,
 zero where they have nothing to do with each other.
@@ -302,7 +302,7 @@ print(f'mass within 0.35" of the subhalo: {100 * mass_found:.0f} % of the true o
 print(f"largest change {difference[near].max():+.3f} there, {difference[far].max():+.3f} elsewhere")
 
 """
-Something is there, near the right place and of about the right mass. But it is wider and paler, and the largest change of
+Something is there, near the right place and of about the right mass. But it is smeared to an arm, and the largest change of
 all is in the middle of the lens, where nothing has changed and there is no arc to see it by. If you did not have the left
 map, which of the two would you have published? A map tells you *where* to look. Whether something is there is a question
 for two models and their evidence, as in Chapter 2.
