@@ -328,7 +328,7 @@ def evaluate(
         Console().print(str(file), soft_wrap=True, highlight=False)
 
 
-@app.command(epilog="Example: `autolens-ml combine ensai-8 ensai-alexnet --name mine`")
+@app.command(epilog="Example: `autolens-ml combine ensai-overfeat ensai-alexnet --name mine`")
 def combine(
     networks: Annotated[
         list[str], typer.Argument(help="Networks for arcs, by name or by the path of a card.")
