@@ -156,16 +156,22 @@ def _claim(folder: Path, preset: Preset) -> None:
     """A folder belongs to one preset: mixed up, sets and checkpoints would be worthless."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "preset.json"
-    values = json.loads(json.dumps(preset.as_dict()))
     if file.is_file():
-        with contextlib.suppress(ValueError):
-            if renumbered(json.loads(file.read_text())) == renumbered(values):
+        with contextlib.suppress(ValueError, OptionError):
+            # Options that came later are at their defaults.
+            begun = Preset.from_dict(json.loads(file.read_text()))
+            if _numbered_anew(begun) == _numbered_anew(preset):
                 return
         raise OptionError(
             f"{folder} holds the training of another preset: give another folder, or delete it"
         )
     with open_atomic(file) as stream:
-        stream.write(json.dumps(values, indent=1))
+        stream.write(json.dumps(preset.as_dict(), indent=1))
+
+
+def _numbered_anew(preset: Preset) -> Any:
+    """Its entries as JSON has them; priors have numbers of their own in every process."""
+    return renumbered(json.loads(json.dumps(preset.as_dict())))
 
 
 def _finished(preset: Preset, folder: Path) -> Card | None:

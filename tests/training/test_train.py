@@ -257,6 +257,16 @@ def test_other_presets_are_refused(whole, folder):
         trained(folder)
 
 
+def test_a_training_begun_before_an_option_existed_goes_on(whole):
+    card, file = trained(whole), whole / "preset.json"
+    older = json.loads(file.read_text())
+    del older["training"]["n_cycles"]
+    file.write_text(json.dumps(older))
+    assert trained(whole).sha256 == card.sha256
+    with pytest.raises(OptionError, match="another preset"):
+        trained(whole, preset(training={"n_cycles": 2}))
+
+
 def of_living_model(description):
     """The preset whose model is described by autofit."""
     model = model_from_description(description)
