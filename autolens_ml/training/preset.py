@@ -83,6 +83,10 @@ class TrainingOptions:
             elif not (_is_number(value) and 0.0 <= value <= _LARGEST.get(name, math.inf)):
                 largest = f" and <= {_LARGEST[name]:g}" if name in _LARGEST else ""
                 raise OptionError(f"training: {name} must be a number >= 0{largest}, not {value!r}")
+        if self.n_cycles > self.n_steps:
+            raise OptionError(
+                f"training: n_cycles must be at most n_steps, {self.n_steps}, not {self.n_cycles}"
+            )
 
 
 @dataclass(frozen=True)

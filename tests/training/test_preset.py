@@ -97,6 +97,7 @@ def test_bad_entries(changes, match):
         ("n_training", 0),
         ("n_training", 100.0),
         ("n_cycles", 0),
+        ("n_cycles", 12_001),  # more than steps
         ("batch_size", True),
         ("patience", 0),
         ("validate_every", -5),
