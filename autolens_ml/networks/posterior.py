@@ -253,8 +253,8 @@ class PosteriorNetwork(PosteriorEstimator):
         generator = torch.Generator(features.device).manual_seed(0)
         n_draws = self.config["n_dropout_draws"]
         with sampled_dropout(self, generator, float(self.dropout_rate)):
-            draws = [self.head(self.backbone(*prepared)) for _ in range(n_draws)]
-        return features, GaussianMixture.of(draws)
+            draws = self.backbone.draws(*prepared, n_draws)
+        return features, GaussianMixture.of([self.head(draw) for draw in draws])
 
     @torch.no_grad()
     def learn_dropout(

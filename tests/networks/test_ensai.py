@@ -1,6 +1,7 @@
 """Ensai's networks: their layers counted by hand, and what holds for all eleven of them."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -198,7 +199,7 @@ def test_maps_of_inception_are_those_of_the_paper():
 
 
 def test_means_of_inception_leave_padding_out():
-    (pool,), _ = Mean(3).built((1, 5, 5), _Options(1.0, 1, 0.0))
+    (pool,), _ = Mean(3).built((1, 5, 5), _Options(1.0, 1, 0.0, "all"))
     ones = torch.ones(1, 1, 5, 5)
     assert torch.equal(pool(ones), ones)
 
@@ -264,7 +265,7 @@ def test_a_network_at_full_width_answers():
 )
 def test_same_padding_is_that_of_tensorflow(kernel, stride, tap, expected):
     layer = Conv(1, kernel, stride, activation="linear")
-    modules, shape = layer.built((1, 24, 24), _Options(1.0, 1, 0.0))
+    modules, shape = layer.built((1, 24, 24), _Options(1.0, 1, 0.0, "all"))
     stack = nn.Sequential(*modules)
     with torch.no_grad():
         stack[-1].weight.zero_()
@@ -293,6 +294,19 @@ def test_dropout_stands_before_every_layer_with_weights(name):
     assert len(kinds) == 2 * sum(isinstance(m, nn.Conv2d | nn.Linear) for m in kinds)
     assert all(module.rate == 0.1 for module in kinds[::2])
     assert not any(isinstance(m, Dropout) for m in on_meta(name, width=0.1).modules())
+
+
+@pytest.mark.parametrize("name", ENSAI)
+def test_dropout_before_dense_layers_alone(name):
+    network = on_meta(name, width=0.1, dropout=0.1, dropout_layers="dense")
+    kinds = [m for m in network.modules() if isinstance(m, Dropout | nn.Conv2d | nn.Linear)]
+    before = [
+        isinstance(earlier, Dropout)
+        for earlier, later in pairwise([None, *kinds])
+        if isinstance(later, nn.Linear)
+    ]
+    assert before and all(before)
+    assert sum(isinstance(m, Dropout) for m in kinds) == len(before)
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
@@ -327,6 +341,27 @@ def test_monte_carlo_dropout(name):
     assert all(torch.equal(v, statistics[k]) for k, v in network.state_dict().items())
 
 
+@pytest.mark.parametrize("layers", ["all", "dense"])
+@pytest.mark.parametrize("name", ["ensai-6", "inception-v4"])
+def test_draws_are_calls_that_share_what_is_not_dropped(name, layers):
+    network = small(name, dropout=0.1, dropout_layers=layers).eval()
+    convolution = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    calls = []
+    convolution.register_forward_hook(lambda *_: calls.append(1))
+    batch = images(2)
+    with torch.no_grad():
+        with sampled_dropout(network, torch.Generator().manual_seed(1)):
+            expected = [network(batch) for _ in range(3)]
+        calls.clear()
+        with sampled_dropout(network, torch.Generator().manual_seed(1)):
+            drawn = network.draws(batch, 3)
+    assert len(drawn) == 3 and all(map(torch.equal, drawn, expected))
+    assert not torch.equal(drawn[0], drawn[1])
+    assert len(calls) == (3 if layers == "all" else 1)
+    with pytest.raises(OptionError, match="images of shape"):
+        network.draws(torch.zeros(1, 1, 3, 3), 2)
+
+
 def test_dropout_is_off_again_after_an_error():
     network = small("ensai-6", dropout=0.2).eval()
     with (
@@ -346,7 +381,7 @@ def test_a_network_without_dropout_has_no_draws():
 
 
 def test_config_and_weights_make_the_network_again():
-    network = small("overfeat", n_outputs=10, dropout=0.05).eval()
+    network = small("overfeat", n_outputs=10, dropout=0.05, dropout_layers="dense").eval()
     again = EnsaiNetwork(**network.config).eval()
     again.load_state_dict(network.state_dict())
     with torch.no_grad():
@@ -372,6 +407,7 @@ def test_other_heads_sit_on_the_features(head):
         ({"width": math.nan}, "width"),
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": -0.1}, "dropout"),
+        ({"dropout_layers": "last"}, "dropout_layers must be all or dense, not 'last'"),
         ({"n_outputs": 0}, "n_outputs"),
         ({"in_channels": 0}, "in_channels"),
         ({"image_size": 96}, "image_size is too small"),
