@@ -142,7 +142,12 @@ class Dense:
     def built(self, shape: _Shape, options: _Options) -> tuple[list[nn.Module], _Shape]:
         units = options.channels(self.units)
         linear = _initialised(nn.Linear(math.prod(shape), units), self.activation)
-        modules = [*options.dropouts(dense=True), nn.Flatten(), linear, _ACTIVATIONS[self.activation]()]
+        modules = [
+            *options.dropouts(dense=True),
+            nn.Flatten(),
+            linear,
+            _ACTIVATIONS[self.activation](),
+        ]
         return modules, (units, 1, 1)
 
 

@@ -47,12 +47,12 @@ __all__ = [
 # Half widths of a blurring kernel, in its rms.
 _TRUNCATE = 4.0
 # How often masks and shifts that hide too much are drawn again, before there is none.
-_MAX_TRIES = 20
+MAX_TRIES = 20
 # Narrower point spread functions and drops [px] are none.
 _SHARPEST = 1e-3
 
 # Fields of effects that are shares, above zero, and whole numbers.
-_SHARES = ("probability", "correlated", "keep")
+_SHARES = ("probability", "correlated", "keep", "square")
 _POSITIVE = ("counts", "length", "drop", "number", "size")
 _WHOLE = ("number", "size", "pixels")
 
@@ -228,7 +228,7 @@ class Shift(Effect):
         shift = torch.zeros_like(observation.shift)
         enough = self.keep * arcs.sum((1, 2))
         rows = torch.arange(len(arcs), device=arcs.device)
-        for _ in range(_MAX_TRIES):
+        for _ in range(MAX_TRIES):
             drawn = torch.randint(
                 -self.pixels,
                 self.pixels + 1,
@@ -286,16 +286,10 @@ class PSFBlur(Effect):
     def applied(self, observation: Observation, generator: torch.Generator) -> Observation:
         """Blur the image, which is taken to go on beyond its edges as it is there."""
         image = observation.image
-        rms = _uniform(self.rms, len(image), generator)[:, 0].clamp(min=_SHARPEST)
-        radius = math.ceil(_TRUNCATE * self.rms[1])
-        x = torch.arange(-radius, radius + 1, device=image.device)
-        kernels = torch.exp(-0.5 * (x / rms).square())
-        kernels = (kernels / kernels.sum(1, keepdim=True)).to(image.dtype)
-        # Products of matrices: faster than a convolution with a kernel for each image.
-        rows, columns = (_smoothing(kernels, length) for length in image.shape[1:])
-        blurred = rows @ image @ columns.mT
-        psf_rms = torch.hypot(observation.psf_rms, rms[:, 0].to(image.dtype))
-        return replace(observation, image=blurred / _peak(blurred), psf_rms=psf_rms)
+        rms = uniform(self.rms, len(image), generator).flatten()
+        seen = blurred(image, rms)
+        psf_rms = torch.hypot(observation.psf_rms, rms.to(image.dtype))
+        return replace(observation, image=seen / peak(seen), psf_rms=psf_rms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,13 +310,13 @@ class PoissonNoise(Effect):
     def applied(self, observation: Observation, generator: torch.Generator) -> Observation:
         """Draw photons."""
         image = observation.image
-        counts = _uniform(self.counts, len(image), generator).to(image.dtype)
+        counts = uniform(self.counts, len(image), generator).to(image.dtype)
         light = image.clamp(min=0.0)
         photons = torch.poisson(light * counts, generator=generator)
         noisy = photons / counts + (image - light)
-        peak = _peak(noisy)
+        unit = peak(noisy)
         noise = torch.sqrt(observation.noise.square() + light / counts)
-        return replace(observation, image=noisy / peak, noise=noise / peak)
+        return replace(observation, image=noisy / unit, noise=noise / unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,8 +367,8 @@ class CosmicRays(Effect):
         for offset in torch.cartesian_prod(*torch.arange(2, device=image.device).expand(2, 2)):
             weights = (offset * share + (1 - offset) * (1.0 - share)).prod(-1)
             tracks = _brightest(tracks, (corner + offset).long(), brightness * weights)
-        intensity = _uniform(self.intensity, n, generator)
-        return replace(observation, image=image + intensity * tracks / _peak(tracks))
+        intensity = uniform(self.intensity, n, generator)
+        return replace(observation, image=image + intensity * tracks / peak(tracks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -400,7 +394,7 @@ class HotPixels(Effect):
         shape = (n, n_pixels, 2)
         place = torch.rand(shape, generator=generator, device=generator.device)
         place = (place * torch.tensor(image.shape[1:], device=image.device)).long()
-        intensity = _uniform(self.intensity, n * n_pixels, generator).view(n, n_pixels)
+        intensity = uniform(self.intensity, n * n_pixels, generator).view(n, n_pixels)
         intensity = intensity * _exists(self.number, n, generator)
         return replace(
             observation, image=image + _brightest(torch.zeros_like(image), place, intensity)
@@ -436,8 +430,8 @@ class BackgroundNoise(Effect):
         """Add noise."""
         image = observation.image
         n = len(image)
-        rms = _uniform(self.rms, n, generator).to(image.dtype)
-        drop = _uniform(self.drop, n, generator).flatten()
+        rms = uniform(self.rms, n, generator).to(image.dtype)
+        drop = uniform(self.drop, n, generator).flatten()
         share = torch.rand(n, generator=generator, device=generator.device)
         noise = torch.randn(
             image.shape, generator=generator, device=generator.device, dtype=image.dtype
@@ -505,7 +499,7 @@ class Normalisation(Effect):
         """Divide image and noise."""
         image = observation.image
         on_arcs = image.masked_fill(observation.arcs <= self.threshold, 0.0)
-        factor = (1.0 + self.scatter * _normal(len(image), generator)) / _peak(on_arcs)
+        factor = (1.0 + self.scatter * _normal(len(image), generator)) / peak(on_arcs)
         return replace(observation, image=image * factor, noise=observation.noise * factor.abs())
 
 
@@ -554,7 +548,7 @@ class CircularMasks(Effect):
         mask = observation.mask.clone()
         enough = self.keep * arcs.sum((1, 2))
         rows = torch.arange(len(arcs), device=arcs.device)
-        for _ in range(_MAX_TRIES):
+        for _ in range(MAX_TRIES):
             drawn = 1.0 - self._discs(arcs[rows], generator)
             kept = (drawn * arcs[rows]).sum((1, 2)) >= enough[rows]
             mask[rows[kept]] *= drawn[kept]
@@ -578,6 +572,22 @@ class CircularMasks(Effect):
         return _brightest(torch.zeros_like(like), pixels, values)
 
 
+def blurred(image: torch.Tensor, rms: torch.Tensor) -> torch.Tensor:
+    """Images, shape (n, y, x), blurred by Gaussians of ``rms`` pixels, shape (n,).
+
+    They are taken to go on beyond their edges as they are there.
+    """
+    rms = rms[:, None].clamp(min=_SHARPEST)
+    radius = math.ceil(_TRUNCATE * float(rms.max()))
+    x = torch.arange(-radius, radius + 1, device=image.device)
+    # Each is cut by its own width: what an image becomes does not depend on the others.
+    kernels = torch.exp(-0.5 * (x / rms).square()) * (x.abs() <= _TRUNCATE * rms)
+    kernels = (kernels / kernels.sum(1, keepdim=True)).to(image.dtype)
+    # Products of matrices: faster than a convolution with a kernel for each image.
+    rows, columns = (_smoothing(kernels, length) for length in image.shape[1:])
+    return rows @ image @ columns.mT
+
+
 def _check_range(field: str, name: str, low: float, high: float) -> None:
     if not 0.0 <= low <= high < math.inf:
         raise OptionError(f"{name} must be at least 0, finite, low to high, not {low} to {high}")
@@ -589,7 +599,7 @@ def _check_range(field: str, name: str, low: float, high: float) -> None:
         raise OptionError(f"{name} must be whole, not {low} to {high}")
 
 
-def _uniform(bounds: tuple[float, float], n: int, generator: torch.Generator) -> torch.Tensor:
+def uniform(bounds: tuple[float, float], n: int, generator: torch.Generator) -> torch.Tensor:
     """Values for n images, shape (n, 1, 1)."""
     low, high = bounds
     return low + (high - low) * torch.rand(n, 1, 1, generator=generator, device=generator.device)
@@ -607,10 +617,10 @@ def _exists(number: tuple[int, int], n: int, generator: torch.Generator) -> torc
     return torch.arange(high, device=generator.device) < drawn
 
 
-def _peak(image: torch.Tensor) -> torch.Tensor:
+def peak(image: torch.Tensor) -> torch.Tensor:
     """Brightest pixels, shape (n, 1, 1); one where none is above zero."""
-    peak = image.amax((1, 2), keepdim=True)
-    return torch.where(peak > 0.0, peak, 1.0)
+    brightest = image.amax((1, 2), keepdim=True)
+    return torch.where(brightest > 0.0, brightest, 1.0)
 
 
 def _places(length: int, step: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from autolens_ml.exceptions import NetworkError
+from autolens_ml.latent import LatentSpace
 from autolens_ml.networks.architectures import stored_network
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.simulate.ensai_conventions import ENSAI_PARAMETERS, ensai_from_isothermal
-from autolens_ml.training.arc_parameters import ArcBatch, ArcParameters
+from autolens_ml.training.arc_parameters import ArcBatch, ArcParameters, ArcSource
 from autolens_ml.training.calibration import LEVELS, Calibration, accuracy_from, calibration_from
 from autolens_ml.training.merit import pooled_coverage, speed_of
 from autolens_ml.training.preset import Preset
@@ -60,6 +61,10 @@ class ArcAccuracy(Evaluation):
 def measured(card: Card, n: int = 4000, seed: int = 0, say: Say = silent) -> ArcAccuracy:
     """Measure a network on ``n`` fresh arcs of the population it was trained on.
 
+    They are observed as Ensai does, whose own errors can then be compared. Of a network that was
+    trained on effects of surveys, errors and coverage with these are metrics as well, whose names
+    begin with ``survey_``.
+
     Parameters
     ----------
     card
@@ -79,39 +84,32 @@ def measured(card: Card, n: int = 4000, seed: int = 0, say: Say = silent) -> Arc
     """
     task = task_of_card(card)
     network, space = stored_network(card), space_from(card)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, 1)))
-    generator = torch.Generator().manual_seed(seed)
     stream = int(np.random.SeedSequence(seed, spawn_key=(_STREAM,)).generate_state(1)[0])
-    samples, truths, widths, images = [], [], [], []
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        source = task.source(n, stream, Path(folder), "test", say, augment=False)
-        for first in range(0, n, _BATCH):
-            rows = np.arange(first, min(first + _BATCH, n))
-            batch = source.batch_from(rows, rng)
-            draws = network(*batch.inputs).sample(_N_DRAWS, generator).transpose(0, 1)
-            z = draws.double().numpy()
-            physical = space.physical_from(z.reshape(-1, space.dim)).reshape(z.shape)
-            samples.append(physical.astype(np.float32))
-            low, high = np.quantile(
-                physical, (0.5 - 0.5 * LEVELS[0], 0.5 + 0.5 * LEVELS[0]), axis=1
-            )
-            widths.append(0.5 * (high - low))
-            truths.append(batch.parameters.double().numpy())
-            images.append(_described(np.asarray(source.images[rows], dtype=float), batch))
-        batch = source.batch_from(np.arange(min(_BATCH, n)), rng)
+    with tempfile.TemporaryDirectory() as folder:
+        source_of = partial(task.source, n, stream, Path(folder), "test", say)
+        plain = _answered(network, space, source_of(), seed)
+        survey = _answered(network, space, source_of(survey=True), seed) if task.survey else None
+        batch = source_of().batch_from(np.arange(min(_BATCH, n)), np.random.default_rng(seed))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
         speed = speed_of(
             lambda: network(*batch.inputs).sample(_N_DRAWS, generator), len(batch.images)
         )
     say("computing the diagnostics")
-    calibration = calibration_from(
-        np.concatenate(samples), np.concatenate(truths), space.names, seed
-    )
-    signal, length = (np.concatenate(values) for values in zip(*images, strict=True))
+    calibration = plain.calibration(space.names, seed)
     errors, true = ensai_errors(calibration.medians, calibration.truths)
     command = f"autolens-ml evaluate {card.name} --n {n} --seed {seed}"
-    metrics = _metrics(errors, calibration, np.concatenate(widths), seed)
+    metrics = _metrics(errors, calibration, plain.widths, seed)
+    if survey is not None:
+        seen = survey.calibration(space.names, seed)
+        theirs = _metrics(ensai_errors(seen.medians, seen.truths)[0], seen, survey.widths, seed)
+        metrics |= {f"survey_{name}": value for name, value in theirs.items()}
     metrics["images_per_second"] = speed
-    described = {"einstein_radius": true[:, 0], "signal_to_noise": signal, "arc_length": length}
+    described = {
+        "einstein_radius": true[:, 0],
+        "signal_to_noise": plain.signal_to_noise,
+        "arc_length": plain.arc_length,
+    }
     return ArcAccuracy(
         card=card.with_metrics({k: {**v, "command": command} for k, v in metrics.items()}),
         report=calibration.as_dict(),
@@ -121,6 +119,46 @@ def measured(card: Card, n: int = 4000, seed: int = 0, say: Say = silent) -> Arc
         errors=errors,
         **described,
     )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a network says of test images, and what they are."""
+
+    samples: np.ndarray
+    truths: np.ndarray
+    widths: np.ndarray
+    signal_to_noise: np.ndarray
+    arc_length: np.ndarray
+
+    def calibration(self, names: Sequence[str], seed: int) -> Calibration:
+        return calibration_from(self.samples, self.truths, names, seed)
+
+
+@torch.no_grad()
+def _answered(
+    network: torch.nn.Module, space: LatentSpace, source: ArcSource, seed: int
+) -> _Answers:
+    """Show a network all images of a source."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, 1)))
+    generator = torch.Generator().manual_seed(seed)
+    parts: list[tuple[np.ndarray, ...]] = []
+    for first in range(0, len(source), _BATCH):
+        rows = np.arange(first, min(first + _BATCH, len(source)))
+        batch = source.batch_from(rows, rng)
+        draws = network(*batch.inputs).sample(_N_DRAWS, generator).transpose(0, 1)
+        z = draws.double().numpy()
+        physical = space.physical_from(z.reshape(-1, space.dim)).reshape(z.shape)
+        low, high = np.quantile(physical, (0.5 - 0.5 * LEVELS[0], 0.5 + 0.5 * LEVELS[0]), axis=1)
+        parts.append(
+            (
+                physical.astype(np.float32),
+                batch.parameters.double().numpy(),
+                0.5 * (high - low),
+                *_described(np.asarray(source.images[rows], dtype=float), batch),
+            )
+        )
+    return _Answers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def ensai_errors(estimates: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

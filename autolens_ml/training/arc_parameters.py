@@ -26,13 +26,15 @@ from autolens_ml.simulate.ensai_conventions import (
 from autolens_ml.simulate.forward import CHUNK
 from autolens_ml.simulate.instrument import INSTRUMENTS, Instrument
 from autolens_ml.simulate.sources import library_from
+from autolens_ml.simulate.survey_effects import SURVEY_EFFECTS
 from autolens_ml.training.array_store import Layout, stored_arrays
 from autolens_ml.training.preset import Preset
 from autolens_ml.training.task import Evaluation, Say, Task, reporter, silent
 
 _SEEDS_PER_PRESET = 10
-_ENTRIES = ("galaxies", "loss")
+_ENTRIES = ("galaxies", "loss", "effects")
 _LOSSES = ("density", "flip-invariant")
+_EFFECTS = ("ensai", "survey")
 # Galaxies whose light leaves residuals.
 _N_LIGHTS = 256
 # Full width at half maximum of a Gaussian over its rms, and the narrowest that pixels can show.
@@ -88,6 +90,8 @@ class ArcSource:
         arcsec per pixel.
     augment
         Whether images are flipped and turned at random.
+    survey
+        Whether ``SURVEY_EFFECTS`` follow those of Ensai.
     """
 
     def __init__(
@@ -97,12 +101,14 @@ class ArcSource:
         space: LatentSpace,
         pixel_scale: float,
         augment: bool = False,
+        survey: bool = False,
     ) -> None:
         self.images = images
         self.parameters = parameters
         self._space = space
         self._pixel_scale = pixel_scale
         self._augment = augment
+        self._survey = survey
 
     def __len__(self) -> int:
         return len(self.images)
@@ -124,6 +130,8 @@ class ArcSource:
             ]
         )
         seen = ENSAI_EFFECTS(Observation.of(arcs, lights), generator)
+        if self._survey:
+            seen = SURVEY_EFFECTS(seen, generator)
         parameters[:, :2] += seen.shift.numpy() * self._pixel_scale
         # As real data are given to networks, see `simulate.observation`.
         unit = seen.noise.amin((1, 2), keepdim=True)
@@ -158,11 +166,21 @@ def _turned(
     return arcs, np.stack((y, x, ell_y, ell_x, radius), axis=1)
 
 
+def _chosen(data: dict[str, Any], name: str, known: tuple[str, ...]) -> str:
+    """An entry of a preset's data, by default the first that is known."""
+    value = data.get(name, known[0])
+    if value not in known:
+        raise OptionError(f"data: {name} must be {' or '.join(known)}, not {value!r}")
+    return value
+
+
 class ArcParameters(Task):
     """Lens parameters from arcs, with Ensai's priors, effects and networks.
 
     The ``data`` of its presets are ``galaxies``, the sources: the name of a library or a folder of
-    FITS images, see :func:`~autolens_ml.simulate.sources.library_from`; and, if need be, ``loss``:
+    FITS images, see :func:`~autolens_ml.simulate.sources.library_from`; and, if need be,
+    ``effects``, which are ``ensai``, the default, or ``survey``, for networks of real data: these
+    are followed by :data:`~autolens_ml.simulate.survey_effects.SURVEY_EFFECTS`. And ``loss``:
 
     - ``density``, the default: minus the log density of the latents of ``al.mp.Isothermal``;
     - ``flip-invariant``: the squared error of Ensai's own parameters, in units of their scatter,
@@ -171,6 +189,11 @@ class ArcParameters(Task):
       a fit.
 
     ``network`` has the arguments of :class:`PosteriorNetwork` other than ``dim``.
+
+    Attributes
+    ----------
+    survey : bool
+        Whether the effects are those of surveys.
     """
 
     def __init__(self, preset: Preset) -> None:
@@ -180,9 +203,8 @@ class ArcParameters(Task):
             raise OptionError(f"data: unknown {', '.join(unknown)}; known: {', '.join(_ENTRIES)}")
         if "galaxies" not in data:
             raise OptionError("data: needs galaxies, a library by name or a folder of FITS images")
-        self._loss = data.get("loss", _LOSSES[0])
-        if self._loss not in _LOSSES:
-            raise OptionError(f"data: loss must be {' or '.join(_LOSSES)}, not {self._loss!r}")
+        self._loss = _chosen(data, "loss", _LOSSES)
+        self.survey = _chosen(data, "effects", _EFFECTS) == "survey"
         self.instrument: Instrument = INSTRUMENTS["ensai"]
         self.population = ArcPopulation(
             library_from(data["galaxies"]), self.instrument.shape[0], self.instrument.pixel_scale
@@ -221,15 +243,24 @@ class ArcParameters(Task):
                 folder / name,
                 name,
                 say,
-                name != "validation",
+                augment=name != "validation",
+                survey=self.survey,
             )
             for i, (name, n) in enumerate(sizes.items())
         }
 
     def source(
-        self, n: int, seed: int, folder: Path, name: str, say: Say, augment: bool
+        self,
+        n: int,
+        seed: int,
+        folder: Path,
+        name: str,
+        say: Say,
+        *,
+        augment: bool = False,
+        survey: bool = False,
     ) -> ArcSource:
-        """The source of ``n`` arcs that are kept in ``folder``."""
+        """The source of ``n`` arcs that are kept in ``folder``; see :class:`ArcSource`."""
         layout: Layout = {
             "images": ((n, *self.instrument.shape), np.float16),
             "parameters": ((n, len(ISOTHERMAL_PARAMETERS)), np.float32),
@@ -242,7 +273,11 @@ class ArcParameters(Task):
         galaxies = str(self.preset.data["galaxies"])
         arrays = stored_arrays(folder, layout, seed, made, CHUNK, reporter(name, say), galaxies)
         return ArcSource(
-            **arrays, space=self.space, pixel_scale=self.instrument.pixel_scale, augment=augment
+            **arrays,
+            space=self.space,
+            pixel_scale=self.instrument.pixel_scale,
+            augment=augment,
+            survey=survey,
         )
 
     def loss(self, network: PosteriorNetwork, batch: ArcBatch) -> torch.Tensor:

@@ -104,7 +104,7 @@ def combine(
     stream = int(np.random.SeedSequence(seed, spawn_key=(_STREAM,)).generate_state(1)[0])
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM, 1)))
     with tempfile.TemporaryDirectory() as scratch:
-        source = task.source(n, stream, Path(scratch), "combination", say, augment=False)
+        source = task.source(n, stream, Path(scratch), "combination", say, survey=task.survey)
         batches = (
             source.batch_from(np.arange(i, min(i + _BATCH, n)), rng) for i in range(0, n, _BATCH)
         )

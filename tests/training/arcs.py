@@ -14,6 +14,7 @@ from autolens_ml.simulate.arcs import ArcPopulation
 from autolens_ml.simulate.effects import ENSAI_EFFECTS, Sequence, Shift
 from autolens_ml.simulate.instrument import INSTRUMENTS
 from autolens_ml.simulate.sources import clumpy
+from autolens_ml.simulate.survey_effects import SURVEY_EFFECTS, Aperture
 from autolens_ml.training import arc_parameters
 from autolens_ml.training.preset import Preset
 from autolens_ml.training.task import task_of
@@ -38,6 +39,8 @@ def small_arcs() -> Iterator[None]:
         # As many arcsec as with Ensai's pixels.
         effects = Sequence((Shift(pixels=1), *ENSAI_EFFECTS.effects[1:]))
         patch.setattr(arc_parameters, "ENSAI_EFFECTS", effects)
+        survey = Sequence((SURVEY_EFFECTS.effects[0], Aperture(radius=(14.0, 30.0))))
+        patch.setattr(arc_parameters, "SURVEY_EFFECTS", survey)
         patch.setattr(arc_parameters, "_N_LIGHTS", 4)
         yield
 

@@ -135,6 +135,20 @@ def test_what_is_measured(card, evaluation):
     json.dumps(evaluation.as_dict())
 
 
+def test_networks_for_surveys_are_measured_on_both(tmp_path):
+    """On Ensai's images as any other, and on those with the effects of surveys."""
+    plain = measured(untrained(tmp_path / "plain", "plain", 1), 64, seed=2).card.metrics
+    survey = untrained(tmp_path / "survey", "survey", 1, data={"effects": "survey"})
+    metrics = measured(survey, 64, seed=2).card.metrics
+    both = set(plain) - {"images_per_second"}
+    assert set(metrics) == set(plain) | {f"survey_{name}" for name in both}
+    for name in both:
+        assert metrics[name]["value"] == plain[name]["value"], name
+        assert metrics[f"survey_{name}"]["n"] == metrics[name]["n"]
+    rms = [f"rms_{name}" for name in ENSAI_PARAMETERS]
+    assert any(metrics[name]["value"] != metrics[f"survey_{name}"]["value"] for name in rms)
+
+
 def test_errors_are_those_of_the_medians(evaluation):
     calibration = evaluation.calibration
     errors, true = ensai_errors(calibration.medians, calibration.truths)

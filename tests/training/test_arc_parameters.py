@@ -52,6 +52,10 @@ def batch(sources) -> ArcBatch:
     return batch_of(sources["validation"], 24)
 
 
+def sources_of(folder) -> dict[str, ArcSource]:
+    return task_of(preset()).sources(folder)
+
+
 def batch_of(source, n, seed=1) -> ArcBatch:
     return source.batch_from(np.arange(n), np.random.default_rng(seed))
 
@@ -178,6 +182,21 @@ def test_batches_depend_on_the_generator_alone(batch, sources):
         assert torch.equal(value, getattr(again, name)), name
     other = batch_of(sources["validation"], 24, seed=2)
     assert not torch.equal(other.images, batch.images)
+
+
+def test_effects_of_surveys_follow_those_of_ensai(batch, folder):
+    """In training and in validation: noise of lens light in image and map, and apertures."""
+    survey = task_of(preset(data={"effects": "survey"})).sources(folder)
+    assert not np.array_equal(
+        batch_of(survey["training"], 8).noise, batch_of(sources_of(folder)["training"], 8).noise
+    )
+    seen = batch_of(survey["validation"], 24)
+    assert torch.equal(seen.parameters, batch.parameters)
+    assert (seen.noise >= batch.noise - 1e-4).all()
+    risen = (seen.noise.amax((1, 2)) > 1.05 * batch.noise.amax((1, 2))).sum()
+    masked = (seen.mask < batch.mask).flatten(1).any(1).sum()
+    assert 4 < risen < 24 and 0 < masked < 24
+    assert not seen.images[seen.mask == 0].any()
 
 
 def test_networks_see_batches_as_they_see_data(batch):
@@ -320,8 +339,9 @@ def test_a_network_has_not_seen_anything(task):
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        ({"galaxy": "clumpy"}, "data: unknown galaxy; known: galaxies, loss"),
+        ({"galaxy": "clumpy"}, "data: unknown galaxy; known: galaxies, loss, effects"),
         ({"loss": "mse"}, "data: loss must be density or flip-invariant, not 'mse'"),
+        ({"effects": "real"}, "data: effects must be ensai or survey, not 'real'"),
     ],
 )
 def test_bad_data(data, match):

@@ -50,7 +50,7 @@ def fit_set(card):
 def test_a_weighted_sum_is_no_worse_than_its_members(members, combined, tmp_path):
     """On the arcs from which its weights were found; there its widths are right as well."""
     task, stream, rng = fit_set(members[0])
-    source = task.source(N, stream, tmp_path, "again", print, augment=False)
+    source = task.source(N, stream, tmp_path, "again", print)
     batches = [source.batch_from(np.arange(i, min(i + 64, N)), rng) for i in range(0, N, 64)]
     latents = torch.cat([batch.latents for batch in batches])
 
