@@ -15,6 +15,7 @@ from autolens_ml.exceptions import OptionError
 from autolens_ml.latent import LatentSpace
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.networks.losses import flip_invariant_mse
+from autolens_ml.networks.orientations import Orientation
 from autolens_ml.networks.posterior import PosteriorNetwork
 from autolens_ml.simulate.arcs import ArcPopulation, lens_lights
 from autolens_ml.simulate.effects import ENSAI_EFFECTS, Observation
@@ -27,7 +28,9 @@ from autolens_ml.simulate.forward import CHUNK
 from autolens_ml.simulate.instrument import INSTRUMENTS, Instrument
 from autolens_ml.simulate.sources import library_from
 from autolens_ml.simulate.survey_effects import SURVEY_EFFECTS
+from autolens_ml.simulate.symmetries import symmetries_of
 from autolens_ml.training.array_store import Layout, stored_arrays
+from autolens_ml.training.lens_parameters import posterior_network_of
 from autolens_ml.training.preset import Preset
 from autolens_ml.training.task import Evaluation, Say, Task, reporter, silent
 
@@ -188,7 +191,8 @@ class ArcParameters(Task):
       is learned, in Ensai's parameters: its card names these, and such a network is no proposal for
       a fit.
 
-    ``network`` has the arguments of :class:`PosteriorNetwork` other than ``dim``.
+    ``network`` has the arguments of :class:`PosteriorNetwork` other than ``dim``; of these
+    ``orientations`` is their number, 1 to 8.
 
     Attributes
     ----------
@@ -218,10 +222,7 @@ class ArcParameters(Task):
 
     def network(self) -> PosteriorNetwork:
         """The untrained network."""
-        try:
-            network = PosteriorNetwork(dim=self.space.dim, **self.preset.network)
-        except TypeError as error:
-            raise OptionError(f"network: {error}") from error
+        network = posterior_network_of(self.preset, self.space.dim, self._orientations)
         blank = torch.ones(1, *self.instrument.shape)
         try:
             with torch.no_grad():
@@ -231,6 +232,13 @@ class ArcParameters(Task):
                 f"network: does not take images of {self.instrument.shape} pixels"
             ) from error
         return network.train()
+
+    def _orientations(self) -> list[Orientation]:
+        # The prior of every parameter is symmetric: latents turn as parameters do.
+        return [
+            Orientation.from_matrix(symmetry.flip, symmetry.turns, symmetry.matrix)
+            for symmetry in symmetries_of(self.population.model())
+        ]
 
     def sources(self, folder: Path, say: Say = silent) -> dict[str, ArcSource]:
         """Sources of the simulated sets."""
@@ -292,15 +300,20 @@ class ArcParameters(Task):
 
     @torch.no_grad()
     def finish(self, network: PosteriorNetwork, validation: ArcSource) -> None:
-        """Learn how features are distributed and, with dropout, how much of it is calibrated."""
+        """Learn how features are distributed; how much dropout is calibrated, and what width."""
         n, rng = len(validation), np.random.default_rng(0)
         batches = [
             validation.batch_from(np.arange(i, min(i + _BATCH, n)), rng)
             for i in range(0, n, _BATCH)
         ]
         network.learn_features(torch.cat([network.features(*b.inputs) for b in batches]))
-        if network.has_dropout and self._loss == "density":
-            network.learn_dropout([(b.inputs, b.latents) for b in batches[:_N_DROPOUT]])
+        if self._loss != "density":
+            return
+        answered = [(batch.inputs, batch.latents) for batch in batches]
+        if network.has_dropout:
+            network.learn_dropout(answered[:_N_DROPOUT])
+        if network.orientations:
+            network.learn_orientations(answered)
 
     def card_fields(self) -> dict[str, Any]:
         """Of images, priors and parameters."""

@@ -190,6 +190,8 @@ def _words(name: str) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
+        if any(isinstance(item, dict) for item in value):
+            return f"{len(value)}"  # such as orientations, with all that they do
         return ", ".join(_value(item) for item in value)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,18 @@ import torch
 
 from autolens_ml.exceptions import OptionError
 from autolens_ml.networks.checkpoint import Card
+from autolens_ml.networks.orientations import Orientation
 from autolens_ml.networks.posterior import PosteriorNetwork
 from autolens_ml.simulate.description import population_from
 from autolens_ml.simulate.population import Population
-from autolens_ml.training.lens_set import Batch, LensSet, Observer, Shares, target_columns
+from autolens_ml.training.lens_set import (
+    Batch,
+    LensSet,
+    Observer,
+    Shares,
+    symmetries_in_training,
+    target_columns,
+)
 from autolens_ml.training.preset import Preset, TrainingOptions
 from autolens_ml.training.task import Evaluation, Say, Task, reporter, silent
 
@@ -34,7 +42,9 @@ class LensParameters(Task):
     - ``shares``, if need be: how often images have what real ones have, see
       :class:`~autolens_ml.training.lens_set.Shares`.
 
-    ``network`` has the arguments of :class:`PosteriorNetwork` other than ``dim``.
+    ``network`` has the arguments of :class:`PosteriorNetwork` other than ``dim``; of these
+    ``orientations`` is their number, 1 to 8, of which those are used that lead to lenses of the
+    population.
 
     Attributes
     ----------
@@ -68,10 +78,7 @@ class LensParameters(Task):
 
     def network(self) -> PosteriorNetwork:
         """The untrained network; it has seen an image of the population's shape."""
-        try:
-            network = PosteriorNetwork(dim=len(self.targets), **self.preset.network)
-        except TypeError as error:
-            raise OptionError(f"network: {error}") from error
+        network = posterior_network_of(self.preset, len(self.targets), lambda: self.orientations)
         y, x = self.population.instrument.shape
         blank = torch.ones(1, y, x)
         try:
@@ -82,6 +89,15 @@ class LensParameters(Task):
                 f"network: fold must divide both sides of the images, which have {y} x {x} pixels"
             ) from error
         return network
+
+    @property
+    def orientations(self) -> list[Orientation]:
+        """What flips and turns that lead to lenses of the population do to the targets."""
+        columns = self._columns
+        return [
+            Orientation.from_matrix(s.flip, s.turns, s.matrix[np.ix_(columns, columns)])
+            for s in symmetries_in_training(self.population, columns)
+        ]
 
     def sources(self, folder: Path, say: Say = silent) -> dict[str, Observer]:
         """Observers of the simulated sets.
@@ -105,13 +121,15 @@ class LensParameters(Task):
 
     @torch.no_grad()
     def finish(self, network: PosteriorNetwork, validation: Observer) -> None:
-        """Learn how features of the validation set are distributed."""
+        """Learn how features are distributed and, averaged over orientations, how wide to be."""
         n, rng = len(validation), np.random.default_rng(0)
-        batches = (
+        batches = [
             validation.batch_from(np.arange(i, min(i + _FEATURE_BATCH, n)), rng)
             for i in range(0, n, _FEATURE_BATCH)
-        )
+        ]
         network.learn_features(torch.cat([network.features(*batch.inputs) for batch in batches]))
+        if network.orientations:
+            network.learn_orientations([(batch.inputs, batch.latents) for batch in batches])
 
     def card_fields(self) -> dict[str, Any]:
         """Of images, priors and parameters."""
@@ -138,6 +156,29 @@ class LensParameters(Task):
         from autolens_ml.training.lens_accuracy import measured
 
         return measured(card, n, seed, say)
+
+
+def posterior_network_of(
+    preset: Preset, dim: int, orientations: Callable[[], list[Orientation]]
+) -> PosteriorNetwork:
+    """The untrained network of a preset, whose ``orientations`` are a number.
+
+    Raises
+    ------
+    OptionError
+        When an entry of its network section is wrong.
+    """
+    options = dict(preset.network)
+    wanted = options.pop("orientations", 1)
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= 8:
+        raise OptionError(f"network: orientations must be a number from 1 to 8, not {wanted!r}")
+    if wanted > 1:
+        used = orientations()[:wanted]
+        options["orientations"] = [each.as_dict() for each in used] if len(used) > 1 else []
+    try:
+        return PosteriorNetwork(dim=dim, **options)
+    except TypeError as error:
+        raise OptionError(f"network: {error}") from error
 
 
 def _shares_from(values: Any) -> Shares:

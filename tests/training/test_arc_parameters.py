@@ -298,6 +298,22 @@ def test_dropout_and_features_are_learned_in_the_end(task, sources):
     assert not network.has_dropout and float(network.typical_distance) < 1e3
 
 
+@torch.no_grad()
+def test_orientations_are_learned_in_the_end(sources):
+    """What a turned batch would be, for each of them."""
+    task = task_of(preset(network={"orientations": 8}))
+    network = task.network().eval()
+    assert [(o.flip, o.turns) for o in network.orientations] == [
+        (bool(flip), turns) for flip in range(2) for turns in range(4)
+    ]
+    for o in network.orientations:
+        _, moved = _turned(torch.tensor(simulated()[None]), LENS[None], int(o.flip), o.turns)
+        z, turned = (task.space.latent_from(lens) for lens in (LENS[None], moved))
+        np.testing.assert_allclose(turned, np.array(o.signs) * z[:, list(o.order)], atol=1e-9)
+    task.finish(network, sources["validation"])
+    assert (network.width_scale > 0.0).all()
+
+
 # Sets and presets.
 
 

@@ -27,7 +27,10 @@ def made_card(folder, **changes) -> Card:
         "bands": ["VIS", "Y"],
         "n_parameters": 973_402,
         "sha256": "ab" * 32,
-        "architecture": {"class": "PosteriorNetwork", "config": {"head": "mixture"}},
+        "architecture": {
+            "class": "PosteriorNetwork",
+            "config": {"head": "mixture", "orientations": [{"flip": False}, {"flip": True}]},
+        },
         "inputs": {"shape": [64, 64], "pixel_scale": 0.1, "noise": True, "sky": None},
         "outputs": {
             "parameters": ["galaxies.lens.mass.einstein_radius"],
@@ -84,6 +87,7 @@ def test_all_of_a_card_is_there(width, tmp_path):
     for words in (
         "Posterior of the mass of a lens.",
         "config.head mixture",
+        "config.orientations 2 ",  # not all that they do
         "instrument.psf_fwhm 0.16, 0.2",
         "bands VIS, Y",
         "noise yes sky none",

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from autolens_ml.exceptions import OptionError
+from autolens_ml.simulate.symmetries import symmetries_of
 from autolens_ml.training.lens_parameters import LensParameters, lens_sets
 from autolens_ml.training.task import task_class, task_of
 from tests.training.small import preset
@@ -41,6 +42,33 @@ def test_networks_know_unusual_features(task, tmp_path):
     task.finish(network, task.sources(tmp_path)["validation"])
     assert 0.0 < float(network.typical_distance) < 1e3 < before
     assert not torch.equal(network.feature_mean, torch.zeros_like(network.feature_mean))
+
+
+@torch.no_grad()
+def test_orientations_are_those_of_the_population(task, tmp_path):
+    """The latents of a lens that is turned and simulated again."""
+    turning = task_of(preset(network={"orientations": 8}))
+    network = turning.network().eval()
+    assert len(network.orientations) == 8 and network.orientations[0].is_identity
+    symmetries = symmetries_of(turning.population.model)
+    columns = list(turning.targets.values())
+    z = np.random.default_rng(1).standard_normal((20, turning.population.space.dim))
+    physical = turning.population.space.physical_from(z)
+    for symmetry, orientation in zip(symmetries, network.orientations, strict=True):
+        assert (symmetry.flip, symmetry.turns) == (orientation.flip, orientation.turns)
+        moved = turning.population.space.latent_from(symmetry.parameters_from(physical))
+        expected = np.array(orientation.signs) * z[:, columns][:, list(orientation.order)]
+        np.testing.assert_allclose(moved[:, columns], expected, atol=1e-6)
+    turning.finish(network, turning.sources(tmp_path)["validation"])
+    assert (network.width_scale > 0.0).all()
+    assert len(task_of(preset(network={"orientations": 2})).network().orientations) == 2
+    assert not task.network().orientations
+
+
+@pytest.mark.parametrize("number", [0, 9, True, "all", 2.0])
+def test_orientations_are_a_number(number):
+    with pytest.raises(OptionError, match="orientations must be a number from 1 to 8, not"):
+        task_of(preset(network={"orientations": number})).network()
 
 
 @pytest.mark.parametrize(
