@@ -36,6 +36,8 @@ _LARGEST_RADIUS = 0.25
 _COARSE = 0.2
 # Of images that have what real ones have.
 _SHARES = {"masked": 0.5, "uneven_depth": 0.3, "resampled": 0.5, "photon_spread": 4.0}
+# Flips and turns that answers are averaged over: all that the model has.
+_N_ORIENTATIONS = 8
 # Bytes of the training set.
 _SET_SIZE = 4e9
 
@@ -105,6 +107,7 @@ def preset_for(
         description=f'{made.space.dim} parameters of a model, on images of {scale:g}" pixels.',
         task="lens-parameters",
         data={"population": population, "targets": list(made.names), "shares": dict(_SHARES)},
+        network={"orientations": _N_ORIENTATIONS},
         training=training,
         seed=seed,
     )
