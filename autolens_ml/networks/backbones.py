@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["ResNet"]
+from autolens_ml.exceptions import OptionError
+
+__all__ = ["FoveatedResNet", "ResNet"]
 
 _GROUPS = 8
 
@@ -87,6 +90,75 @@ class ResNet(nn.Module):
         for block in self.blocks:
             x = block(x, scalars)
         return self.head(self.pool(x))
+
+
+class FoveatedResNet(ResNet):
+    """A residual network that looks at the middle of an image a second time, and closer.
+
+    A second network sees the middle alone, folded less. Its features are added to those of the
+    first and start at zero: with the weights of a network without it, it begins as that one.
+
+    Parameters
+    ----------
+    in_channels, n_scalars, n_features, **options
+        As of :class:`ResNet`.
+    fovea
+        ``size``, the pixels a side of the middle, and options of its network; by default there is
+        none.
+
+    Raises
+    ------
+    ValueError
+        When the size is missing, no multiple of its ``fold``, or an option is wrong.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        n_scalars: int,
+        n_features: int = 256,
+        fovea: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels, n_scalars, n_features=n_features, **options)
+        self.fovea: ResNet | None = None
+        if fovea is not None:
+            inner = dict(fovea)
+            self.fovea_size = inner.pop("size", None)
+            fold = inner.setdefault("fold", 2)
+            if (
+                not isinstance(self.fovea_size, int)
+                or self.fovea_size < 1
+                or self.fovea_size % fold
+            ):
+                raise ValueError(
+                    f"the size of a fovea must be a multiple of its fold, {fold}, not "
+                    f"{self.fovea_size}"
+                )
+            self.fovea = ResNet(in_channels, n_scalars, n_features=n_features, **inner)
+            last = self.fovea.head[-2]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, images: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+        """Features, shape (n, n_features), of images (n, c, y, x) and scalars (n, n_scalars).
+
+        Raises
+        ------
+        OptionError
+            If the images are smaller than the fovea.
+        """
+        features = super().forward(images, scalars)
+        if self.fovea is None:
+            return features
+        margins = [(side - self.fovea_size) // 2 for side in images.shape[-2:]]
+        if min(margins) < 0:
+            raise OptionError(
+                f"network: a fovea of {self.fovea_size} pixels is larger than images of "
+                f"{tuple(images.shape[-2:])}"
+            )
+        middle = images[..., *(slice(m, m + self.fovea_size) for m in margins)]
+        return features + self.fovea(middle, scalars)
 
 
 class _Block(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from autolens_ml.exceptions import OptionError
-from autolens_ml.networks.backbones import ResNet
+from autolens_ml.networks.backbones import FoveatedResNet
 from autolens_ml.networks.ensai import (
     Dropout,
     EnsaiNetwork,
@@ -38,7 +38,7 @@ _DROPOUT_RATES = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
 _N_DRAWS = 200
 
 
-class _ResNetOfObservations(ResNet):
+class _ResNetOfObservations(FoveatedResNet):
     """A ResNet that sees all there is to see."""
 
     def __init__(self, dim: int, options: dict[str, Any]) -> None:
@@ -158,10 +158,10 @@ class PosteriorNetwork(PosteriorEstimator):
         Arguments of the backbone, but for its inputs, and of :class:`MixtureHead`,
         :class:`FlowHead` or :class:`MomentsHead`, but for their lengths.
     backbone
-        ``"resnet"``, a :class:`ResNet` of images, noise, mask and PSF width; or ``"ensai"``, an
-        :class:`~autolens_ml.networks.ensai.EnsaiNetwork` of the image alone, in units of its
-        brightest pixel and without its background, whose last layer gives the features: by default
-        means and log variances.
+        ``"resnet"``, a :class:`FoveatedResNet` of images, noise, mask and PSF width; or
+        ``"ensai"``, an :class:`~autolens_ml.networks.ensai.EnsaiNetwork` of the image alone, in
+        units of its brightest pixel and without its background, whose last layer gives the
+        features: by default means and log variances.
     n_dropout_draws
         Draws of the dropout that make a density, see :meth:`learn_dropout`.
     orientations

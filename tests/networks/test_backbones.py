@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from autolens_ml.networks.backbones import ResNet
+from autolens_ml.exceptions import OptionError
+from autolens_ml.networks.backbones import FoveatedResNet, ResNet
 
 
 def backbone(**options) -> ResNet:
@@ -69,3 +70,61 @@ def test_images_do_not_see_each_other():
     images, scalars = torch.randn(5, 2, 16, 16), torch.randn(5, 1)
     alone = torch.cat([network(images[i : i + 1], scalars[i : i + 1]) for i in range(5)])
     torch.testing.assert_close(network(images, scalars), alone)
+
+
+FOVEA = {"size": 12, "widths": (8,), "depths": (1,)}
+
+
+def foveated(fovea=FOVEA, **options) -> FoveatedResNet:
+    torch.manual_seed(0)
+    options = {"widths": (8, 16), "depths": (1, 2), "n_features": 12, **options}
+    return FoveatedResNet(2, 1, fovea=fovea, **options)
+
+
+def test_a_fovea_begins_as_if_it_were_not_there():
+    """With the weights of a network without it; and learns from the first step."""
+    plain, network = backbone(), foveated()
+    missing, unexpected = network.load_state_dict(plain.state_dict(), strict=False)
+    assert all(name.startswith("fovea.") for name in missing) and not unexpected
+    images, scalars = torch.randn(3, 2, 24, 24), torch.randn(3, 1)
+    assert torch.equal(network(images, scalars), plain(images, scalars))
+    network(images, scalars).square().sum().backward()
+    assert network.fovea.head[-2].weight.grad.any()
+    assert foveated(None).fovea is None
+
+
+@pytest.mark.parametrize("side", [12, 24, 30])
+def test_a_fovea_sees_the_middle_alone(side):
+    network = foveated()
+    with torch.no_grad():
+        network.fovea.head[-2].weight += 0.1
+    seen = []
+    network.fovea.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    image, scalar = torch.randn(2, 2, side, side), torch.zeros(2, 1)
+    outside = image.clone()
+    margin = (side - 12) // 2
+    outside[..., :margin, :] += 1.0
+    network(image, scalar)
+    network(outside, scalar)
+    assert torch.equal(seen[0], image[..., margin : margin + 12, margin : margin + 12])
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_a_fovea_needs_room():
+    with pytest.raises(OptionError, match=r"fovea of 12 pixels is larger than images of \(12, 8\)"):
+        foveated()(torch.zeros(1, 2, 12, 8), torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("fovea", "match"),
+    [
+        ({"widths": (8,), "depths": (1,)}, "size of a fovea must be a multiple of its fold, 2"),
+        ({**FOVEA, "size": 13}, "multiple of its fold, 2, not 13"),
+        ({**FOVEA, "size": 10, "fold": 4}, "multiple of its fold, 4, not 10"),
+        ({**FOVEA, "size": 0}, "not 0"),
+        ({**FOVEA, "depths": (1, 1)}, "1 widths for 2 depths"),
+    ],
+)
+def test_what_is_no_fovea(fovea, match):
+    with pytest.raises(ValueError, match=match):
+        foveated(fovea)

@@ -189,6 +189,7 @@ def test_nothing_is_untypical_before_features_are_learned():
         ({"backbone_options": {"widths": [12], "depths": [1]}}, "divisible"),
         ({"backbone_options": {"widths": [8, 8], "depths": [1]}}, "2 widths for 1 depths"),
         ({"backbone_options": {"in_channels": 2}}, "in_channels"),
+        ({"backbone_options": {"fovea": {"size": 13}}}, "fovea must be a multiple of its fold"),
         ({"head_options": {"n_bins": 8}}, "'n_bins'"),
         ({"head": "flow", "head_options": {"n_components": 8}}, "'n_components'"),
     ],
