@@ -109,7 +109,8 @@ class FoveatedResNet(ResNet):
     Raises
     ------
     ValueError
-        When the size is missing, no multiple of its ``fold``, or an option is wrong.
+        When the fovea is no mapping, its size is missing or no multiple of its ``fold``, or an
+        option is wrong.
     """
 
     def __init__(
@@ -123,6 +124,8 @@ class FoveatedResNet(ResNet):
         super().__init__(in_channels, n_scalars, n_features=n_features, **options)
         self.fovea: ResNet | None = None
         if fovea is not None:
+            if not isinstance(fovea, Mapping):
+                raise ValueError(f"a fovea must have a size and options, not be {fovea!r}")
             inner = dict(fovea)
             self.fovea_size = inner.pop("size", None)
             fold = inner.setdefault("fold", 2)

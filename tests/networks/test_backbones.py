@@ -122,6 +122,7 @@ def test_a_fovea_needs_room():
         ({**FOVEA, "size": 13}, "multiple of its fold, 2, not 13"),
         ({**FOVEA, "size": 10, "fold": 4}, "multiple of its fold, 4, not 10"),
         ({**FOVEA, "size": 0}, "not 0"),
+        (12, "a fovea must have a size and options, not be 12"),
         ({**FOVEA, "depths": (1, 1)}, "1 widths for 2 depths"),
     ],
 )
