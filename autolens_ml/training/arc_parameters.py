@@ -192,7 +192,8 @@ class ArcParameters(Task):
       a fit.
 
     ``network`` has the arguments of :class:`PosteriorNetwork` other than ``dim``; of these
-    ``orientations`` is their number, 1 to 8.
+    ``orientations`` is their number, 1 to 8, as of
+    :class:`~autolens_ml.training.lens_parameters.LensParameters`.
 
     Attributes
     ----------

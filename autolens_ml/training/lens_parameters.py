@@ -44,7 +44,7 @@ class LensParameters(Task):
 
     ``network`` has the arguments of :class:`PosteriorNetwork` other than ``dim``; of these
     ``orientations`` is their number, 1 to 8, of which those are used that lead to lenses of the
-    population.
+    population. With 1 nothing is averaged, but widths are calibrated all the same.
 
     Attributes
     ----------
@@ -169,12 +169,11 @@ def posterior_network_of(
         When an entry of its network section is wrong.
     """
     options = dict(preset.network)
-    wanted = options.pop("orientations", 1)
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= 8:
-        raise OptionError(f"network: orientations must be a number from 1 to 8, not {wanted!r}")
-    if wanted > 1:
-        used = orientations()[:wanted]
-        options["orientations"] = [each.as_dict() for each in used] if len(used) > 1 else []
+    wanted = options.pop("orientations", None)
+    if wanted is not None:
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= 8:
+            raise OptionError(f"network: orientations must be a number from 1 to 8, not {wanted!r}")
+        options["orientations"] = [each.as_dict() for each in orientations()[:wanted]]
     try:
         return PosteriorNetwork(dim=dim, **options)
     except TypeError as error:

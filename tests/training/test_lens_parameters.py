@@ -63,6 +63,10 @@ def test_orientations_are_those_of_the_population(task, tmp_path):
     assert (network.width_scale > 0.0).all()
     assert len(task_of(preset(network={"orientations": 2})).network().orientations) == 2
     assert not task.network().orientations
+    alone = task_of(preset(network={"orientations": 1}))
+    network = alone.network().eval()
+    alone.finish(network, alone.sources(tmp_path)["validation"])
+    assert len(network.orientations) == 1 and (network.width_scale > 0.0).all()
 
 
 @pytest.mark.parametrize("number", [0, 9, True, "all", 2.0])
