@@ -3,8 +3,9 @@
 It writes ``results/arcs.md``: what ``autolens-ml evaluate`` has measured of each network, coverage
 beside sharpness, with and without the draws of the dropout; and a test of transfer. The networks
 have seen Ensai's images alone (0.04 arcsec, isothermal ellipsoids without shear, no lens light but
-its residuals and, of ``ensai-resnet``, its noise). Here they are given lenses of the presets ``euclid-sie`` and ``hst-sie``, with
-shear, resampled, the light of the lens taken away perfectly but for its noise.
+its residuals and, of ``ensai-resnet``, its noise). Here they are given lenses of the presets
+``euclid-sie`` and ``hst-sie``, with shear, resampled, the light of the lens taken away perfectly
+but for its noise.
 """
 
 import argparse
