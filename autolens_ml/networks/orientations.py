@@ -134,9 +134,13 @@ def scale_from(
     -------
     Shape (d,).
     """
-    edges = torch.quantile(draws, torch.tensor([0.5 - 0.5 * level, 0.5 + 0.5 * level]), dim=0)
+    levels = torch.tensor([0.5 - 0.5 * level, 0.5 + 0.5 * level]).to(draws)
+    # One latent after the other: older versions of torch take 16 million numbers and no more.
+    lower, upper = torch.stack(
+        [torch.quantile(column, levels, dim=0) for column in draws.unbind(-1)], dim=-1
+    )
     # A mean outside of its interval has no factor that widens it to anything.
-    low, high = ((side).clamp(min=_NARROWEST) for side in (mean - edges[0], edges[1] - mean))
+    low, high = (side.clamp(min=_NARROWEST) for side in (mean - lower, upper - mean))
     offset = truths - mean
     # The factor at which the truth lies on the edge of its interval.
     reach = torch.where(offset > 0.0, offset / high, -offset / low)

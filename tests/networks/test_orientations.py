@@ -125,6 +125,16 @@ def test_scales_make_intervals_hold_what_they_say():
     assert inside.float().mean(0).numpy() == pytest.approx(0.683, abs=0.02)
 
 
+def test_scales_of_many_latents_and_lenses():
+    """As many numbers as the validation set of a large model has."""
+    n_draws, n, dim = 200, 2000, 45
+    draws = torch.randn(n_draws, n, dim, generator=torch.Generator().manual_seed(6))
+    truths = torch.randn(n, dim, generator=torch.Generator().manual_seed(7))
+    orbits = [[i] for i in range(dim)]
+    scale = scale_from(draws, torch.zeros(n, dim), truths, orbits, level=0.683)
+    torch.testing.assert_close(scale, torch.ones(dim), rtol=0.15, atol=0.0)
+
+
 # In a network.
 
 
