@@ -18,7 +18,7 @@ import torch
 from autolens_ml.exceptions import OptionError
 from autolens_ml.networks.heads import GaussianMixture
 
-__all__ = ["Orientation", "averaged", "orbits_of", "scale_from"]
+__all__ = ["Orientation", "averaged", "orbits_of", "scale_from", "turned"]
 
 _NARROWEST = 1e-9
 
@@ -76,19 +76,27 @@ class Orientation:
         }
 
     def image_from(self, images: torch.Tensor) -> torch.Tensor:
-        """The turned images; rows and columns are the last two axes."""
-        flipped = torch.flip(images, (-2,)) if self.flip else images
-        # In the order of memory: what follows is faster.
-        return torch.rot90(flipped, self.turns, (-2, -1)).contiguous()
+        """The turned images, see :func:`turned`."""
+        return turned(images, self.flip, self.turns)
 
-    def density_from(self, turned: GaussianMixture) -> GaussianMixture:
+    def density_from(self, seen: GaussianMixture) -> GaussianMixture:
         """The density of latents of the image as it was, of that of the turned image's."""
-        order = torch.tensor(self.order, device=turned.means.device)
-        signs = torch.tensor(self.signs, device=order.device, dtype=turned.means.dtype)
-        means, roots = torch.empty_like(turned.means), torch.empty_like(turned.roots)
-        means[..., order] = signs * turned.means
-        roots[..., order] = signs * turned.roots
-        return GaussianMixture(turned.log_weights, means, _lower_triangular(roots))
+        order = torch.tensor(self.order, device=seen.means.device)
+        signs = torch.tensor(self.signs, device=order.device, dtype=seen.means.dtype)
+        means, roots = torch.empty_like(seen.means), torch.empty_like(seen.roots)
+        means[..., order] = signs * seen.means
+        roots[..., order] = signs * seen.roots
+        return GaussianMixture(seen.log_weights, means, _lower_triangular(roots))
+
+
+def turned(images: torch.Tensor, flip: bool, turns: int) -> torch.Tensor:
+    """Images with y mirrored, if asked, and then turned counter-clockwise by right angles.
+
+    Rows and columns are the last two axes.
+    """
+    flipped = torch.flip(images, (-2,)) if flip else images
+    # In the order of memory: what follows is faster.
+    return torch.rot90(flipped, turns, (-2, -1)).contiguous()
 
 
 def averaged(densities: Sequence[GaussianMixture], scale: torch.Tensor) -> GaussianMixture:

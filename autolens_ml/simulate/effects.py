@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -47,7 +48,7 @@ __all__ = [
 # Half widths of a blurring kernel, in its rms.
 _TRUNCATE = 4.0
 # How often masks and shifts that hide too much are drawn again, before there is none.
-MAX_TRIES = 20
+_MAX_TRIES = 20
 # Narrower point spread functions and drops [px] are none.
 _SHARPEST = 1e-3
 
@@ -228,7 +229,7 @@ class Shift(Effect):
         shift = torch.zeros_like(observation.shift)
         enough = self.keep * arcs.sum((1, 2))
         rows = torch.arange(len(arcs), device=arcs.device)
-        for _ in range(MAX_TRIES):
+        for _ in range(_MAX_TRIES):
             drawn = torch.randint(
                 -self.pixels,
                 self.pixels + 1,
@@ -545,17 +546,7 @@ class CircularMasks(Effect):
     def applied(self, observation: Observation, generator: torch.Generator) -> Observation:
         """Mask discs."""
         arcs = observation.arcs
-        mask = observation.mask.clone()
-        enough = self.keep * arcs.sum((1, 2))
-        rows = torch.arange(len(arcs), device=arcs.device)
-        for _ in range(MAX_TRIES):
-            drawn = 1.0 - self._discs(arcs[rows], generator)
-            kept = (drawn * arcs[rows]).sum((1, 2)) >= enough[rows]
-            mask[rows[kept]] *= drawn[kept]
-            rows = rows[~kept]
-            if len(rows) == 0:
-                break
-        return replace(observation, mask=mask, image=observation.image * mask)
+        return masked(observation, self.keep, lambda rows: 1.0 - self._discs(arcs[rows], generator))
 
     def _discs(self, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """One inside of discs and zero elsewhere, in the shape of ``like``."""
@@ -570,6 +561,34 @@ class CircularMasks(Effect):
         inside = (pixels - middle).square().sum(-1) <= self.radius**2
         values = inside * _exists(self.number, n, generator)[..., None]
         return _brightest(torch.zeros_like(like), pixels, values)
+
+
+def masked(
+    observation: Observation, keep: float, draw: Callable[[torch.Tensor], torch.Tensor]
+) -> Observation:
+    """The observation under masks that leave a share of the arcs' light; none where there is none.
+
+    Parameters
+    ----------
+    observation
+        What is masked: mask and image are zero there.
+    keep
+        Share of the arcs' light that must stay.
+    draw
+        Masks, shape (m, y, x), of the images at m rows.
+    """
+    arcs = observation.arcs
+    mask = observation.mask.clone()
+    enough = keep * arcs.sum((1, 2))
+    rows = torch.arange(len(arcs), device=arcs.device)
+    for _ in range(_MAX_TRIES):
+        drawn = draw(rows)
+        kept = (drawn * arcs[rows]).sum((1, 2)) >= enough[rows]
+        mask[rows[kept]] *= drawn[kept]
+        rows = rows[~kept]
+        if len(rows) == 0:
+            break
+    return replace(observation, mask=mask, image=observation.image * mask)
 
 
 def blurred(image: torch.Tensor, rms: torch.Tensor) -> torch.Tensor:

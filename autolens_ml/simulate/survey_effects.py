@@ -19,11 +19,11 @@ import torch
 
 from autolens_ml.exceptions import OptionError
 from autolens_ml.simulate.effects import (
-    MAX_TRIES,
     Effect,
     Observation,
     Sequence,
     blurred,
+    masked,
     peak,
     uniform,
 )
@@ -97,23 +97,17 @@ class Aperture(Effect):
     def applied(self, observation: Observation, generator: torch.Generator) -> Observation:
         """Mask the outside."""
         arcs = observation.arcs
-        mask = observation.mask.clone()
-        enough = self.keep * arcs.sum((1, 2))
         y, x = ((torch.arange(n, device=arcs.device) - 0.5 * (n - 1)).abs() for n in arcs.shape[1:])
         y, x = y[:, None].expand(arcs.shape[1:]), x.expand(arcs.shape[1:])
         distances = torch.stack((torch.hypot(y, x), torch.maximum(y, x)))
         share = torch.rand(len(arcs), generator=generator, device=generator.device)
         shape = (share < self.square).long()
-        rows = torch.arange(len(arcs), device=arcs.device)
-        for _ in range(MAX_TRIES):
+
+        def inside(rows: torch.Tensor) -> torch.Tensor:
             radius = uniform(self.radius, len(rows), generator)
-            seen = (distances[shape[rows]] <= radius).to(arcs.dtype)
-            kept = (seen * arcs[rows]).sum((1, 2)) >= enough[rows]
-            mask[rows[kept]] *= seen[kept]
-            rows = rows[~kept]
-            if len(rows) == 0:
-                break
-        return replace(observation, mask=mask, image=observation.image * mask)
+            return (distances[shape[rows]] <= radius).to(arcs.dtype)
+
+        return masked(observation, self.keep, inside)
 
 
 SURVEY_EFFECTS = Sequence((LensLightNoise(), Aperture()))

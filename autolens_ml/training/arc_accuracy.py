@@ -87,9 +87,10 @@ def measured(card: Card, n: int = 4000, seed: int = 0, say: Say = silent) -> Arc
     stream = int(np.random.SeedSequence(seed, spawn_key=(_STREAM,)).generate_state(1)[0])
     with tempfile.TemporaryDirectory() as folder:
         source_of = partial(task.source, n, stream, Path(folder), "test", say)
-        plain = _answered(network, space, source_of(), seed)
+        source = source_of()
+        plain = _answered(network, space, source, seed)
         survey = _answered(network, space, source_of(survey=True), seed) if task.survey else None
-        batch = source_of().batch_from(np.arange(min(_BATCH, n)), np.random.default_rng(seed))
+        batch = source.batch_from(np.arange(min(_BATCH, n)), np.random.default_rng(seed))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         speed = speed_of(

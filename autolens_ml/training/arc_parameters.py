@@ -15,7 +15,7 @@ from autolens_ml.exceptions import OptionError
 from autolens_ml.latent import LatentSpace
 from autolens_ml.networks.checkpoint import Card
 from autolens_ml.networks.losses import flip_invariant_mse
-from autolens_ml.networks.orientations import Orientation
+from autolens_ml.networks.orientations import Orientation, turned
 from autolens_ml.networks.posterior import PosteriorNetwork
 from autolens_ml.simulate.arcs import ArcPopulation, lens_lights
 from autolens_ml.simulate.effects import ENSAI_EFFECTS, Observation
@@ -160,13 +160,11 @@ def _turned(
     """Images flipped upside down, then turned counter-clockwise by right angles."""
     y, x, ell_y, ell_x, radius = parameters.T
     if flip:
-        arcs, y, ell_y = torch.flip(arcs, (-2,)), -y, -ell_y
-    # In the order of memory again: what follows is faster.
-    arcs = torch.rot90(arcs, turns, (-2, -1)).contiguous()
+        y, ell_y = -y, -ell_y
     for _ in range(turns):
         # A turn by 90 degrees takes (y, x) to (x, -y), and twice the angle of ellipses by 180.
         y, x, ell_y, ell_x = x, -y, -ell_y, -ell_x
-    return arcs, np.stack((y, x, ell_y, ell_x, radius), axis=1)
+    return turned(arcs, bool(flip), turns), np.stack((y, x, ell_y, ell_x, radius), axis=1)
 
 
 def _chosen(data: dict[str, Any], name: str, known: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ from scipy.special import ndtr, ndtri
 
 from autolens_ml.exceptions import OptionError
 from autolens_ml.latent import LatentSpace, indexed_paths
+from autolens_ml.networks.orientations import turned
 from autolens_ml.simulate.forward import CHUNK, instance_at, profiles_of
 from autolens_ml.simulate.population import Population, SimulatedLenses
 from autolens_ml.simulate.selection import Selection
@@ -380,8 +381,7 @@ class Observer:
         images = planes.sum(1)
         if self._symmetries:
             symmetry = self._symmetries[rng.integers(len(self._symmetries))]
-            images = torch.flip(images, (-2,)) if symmetry.flip else images
-            images = torch.rot90(images, symmetry.turns, (-2, -1))
+            images = turned(images, symmetry.flip, symmetry.turns)
             latents = latents @ symmetry.matrix.T
         shares, shape = self.shares, self._radii.shape
         log_spread = np.log(shares.photon_spread)

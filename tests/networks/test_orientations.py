@@ -1,7 +1,5 @@
 """Averages over flips and turns: densities go with latents, and no orientation is preferred."""
 
-import math
-
 import pytest
 import torch
 
@@ -229,12 +227,3 @@ def test_networks_that_cannot_be_averaged(orientations, head, match):
 def test_what_is_no_orientation(order, signs):
     with pytest.raises(OptionError, match="order must be a permutation and signs 1 or -1"):
         Orientation(False, 0, order, signs)
-
-
-def test_asinh_is_that_of_torch():
-    from autolens_ml.networks.posterior import _asinh
-
-    x = torch.cat((torch.logspace(-6, 4, 200), torch.zeros(1)))
-    x = torch.cat((x, -x))
-    torch.testing.assert_close(_asinh(x), torch.asinh(x), rtol=1e-5, atol=2e-7)
-    assert math.copysign(1.0, float(_asinh(torch.tensor(-0.0)))) == -1.0

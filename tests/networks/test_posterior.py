@@ -1,12 +1,13 @@
 """Posterior networks: what they see of an image, what they call unusual, what is stored."""
 
 import json
+import math
 
 import pytest
 import torch
 
 from autolens_ml.exceptions import OptionError
-from autolens_ml.networks.posterior import PosteriorNetwork
+from autolens_ml.networks.posterior import PosteriorNetwork, _asinh
 
 DIM, SIDE = 3, 16
 SMALL = {"widths": [8, 16], "depths": [1, 1], "n_features": 16, "map_size": 2}
@@ -279,3 +280,10 @@ def test_dropout_is_tuned_for_coverage():
 def test_bad_backbones(arguments, match):
     with pytest.raises(OptionError, match=match):
         PosteriorNetwork(3, **arguments)
+
+
+def test_asinh_is_that_of_torch():
+    x = torch.cat((torch.logspace(-6, 4, 200), torch.zeros(1)))
+    x = torch.cat((x, -x))
+    torch.testing.assert_close(_asinh(x), torch.asinh(x), rtol=1e-5, atol=2e-7)
+    assert math.copysign(1.0, float(_asinh(torch.tensor(-0.0)))) == -1.0
