@@ -172,12 +172,19 @@ class CurvedDensity:
 
     def log_pdf(self, z: np.ndarray) -> np.ndarray:
         """Log density, (n, D) -> (n,)."""
+        noise, log_widths = self.straightened(z)
+        each = self.noise.log_pdf(noise) - log_widths
+        return each.sum(axis=-1) + np.linalg.slogdet(self.axes)[1]
+
+    def straightened(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates in which the density does not bend, and the logs of their widths.
+
+        Both of shape (n, D).
+        """
         y = (z - self.mean) @ self.axes
         terms = _terms(y)
-        log_width = _clipped(terms @ self.log_width, self.log_width[0])
-        noise = (y - terms @ self.location) * np.exp(-log_width)
-        each = self.noise.log_pdf(noise) - log_width
-        return each.sum(axis=-1) + np.linalg.slogdet(self.axes)[1]
+        log_widths = _clipped(terms @ self.log_width, self.log_width[0])
+        return (y - terms @ self.location) * np.exp(-log_widths), log_widths
 
 
 def _clipped(log_width: np.ndarray, constant: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """The engine: exact posteriors and evidences from a proposal and a likelihood.
 
 Draws of a proposal are ranked by the likelihood, the best are polished to their modes, Student-t
-mixtures on the modes and along the ridges that leave them are adapted by importance sampling, and
-a frozen mixture certifies: all that is reported comes from independent draws of a proposal that
-never learned from them.
+mixtures on the modes and along the ridges that leave them are adapted by importance sampling,
+their draws thinned by a surrogate that learns the likelihood as it goes, and a frozen proposal
+certifies: all that is reported comes from independent draws of a proposal that never learned from
+them.
 Weights recycled over adaptive rounds only ever teach; they bias ln Z.
 
 Every step is a deterministic function of the state, so an interrupted run that starts again from
@@ -25,12 +26,20 @@ from autolens_ml.inference.importance import (
     log_evidence_from,
     pareto_k,
 )
-from autolens_ml.inference.learning import clipped, learned_from, proposal_from_modes
+from autolens_ml.inference.learning import (
+    clipped,
+    learned_from,
+    proposal_from_modes,
+    tempered,
+    widened,
+)
 from autolens_ml.inference.polish import at_scale, mode_at, polished
 from autolens_ml.inference.ridges import along_ridges
 from autolens_ml.inference.state import Settings, Stage, State, Summary
+from autolens_ml.inference.surrogate import Surrogate
 from autolens_ml.inference.symmetry import Proposal, confirmed_relabellings
 from autolens_ml.inference.target import Target
+from autolens_ml.inference.thinned import ThinnedDensity
 from autolens_ml.inference.variational import matched
 
 # Two points are in one basin when the log posterior between them dips by less than this.
@@ -60,10 +69,15 @@ _POLISH_SHARE = 0.4
 _MATCHING_SHARE = 0.08
 # Adaptation goes on while two rounds are this much better than the two before, ...
 _IMPROVEMENT = 1.15
-# ... and while the effective number of samples learned from is below this times the dimension:
-# a covariance of D (D + 1) / 2 numbers learned from fewer is too thin somewhere.
-_LEARNED_ESS = 40.0
+# ... and while the effective number of samples learned from is below this times the dimension,
+# or below a least number: a covariance of D (D + 1) / 2 numbers learned from fewer is too thin
+# somewhere, and a surrogate hides where.
+_LEARNED_ESS, _LEAST_LEARNED_ESS = 40.0, 500.0
 _GOOD_EFFICIENCY = 0.4
+# Likelihoods per dimension from which on a surrogate of the posterior thins draws.
+_SURROGATE_LIKELIHOODS = 80
+# Weights are tempered to so many effective draws per dimension before ridges are straightened.
+_STRAIGHTENED_ESS = 12.0
 _ADAPTATION_SHARE = 0.5
 _CONFIRMATION = 1.5
 _MARGINAL_ESS = 100.0
@@ -302,12 +316,13 @@ class Engine:
         z, log_likelihood, log_weights = self._drawn(state.proposal, n, rng)
         self._teach(state, z, log_likelihood)
         state.efficiencies.append(effective_sample_size(log_weights) / n)
-        if state.efficiencies[-1] < _GOOD_EFFICIENCY or len(state.efficiencies) == 1:
-            self._learn(state, rng)
+        is_poor = state.efficiencies[-1] < _GOOD_EFFICIENCY
+        if is_poor or len(state.efficiencies) == 1:
+            self._learn(state, rng, thins=is_poor)
         if self._is_adapted(state):
             state.stage = Stage.CERTIFY
             state.attempt += 1
-            self._clear_certified(state)
+            self._freeze(state, rng)
 
     def _is_adapted(self, state: State) -> bool:
         """Whether to freeze: the proposal is good, no longer improves, or has cost its share."""
@@ -315,11 +330,14 @@ class Engine:
         if spent > _ADAPTATION_SHARE * (spent + self._left()):
             return True
         efficiencies = state.efficiencies
-        if efficiencies[-1] >= _GOOD_EFFICIENCY:
+        is_good = efficiencies[-1] >= _GOOD_EFFICIENCY
+        if is_good and not isinstance(state.proposal.density, ThinnedDensity):
             return True
         learned = effective_sample_size(clipped(self._log_weights(state)))
-        if len(efficiencies) < 4 or learned < _LEARNED_ESS * self.target.dim:
+        if learned < max(_LEARNED_ESS * self.target.dim, _LEAST_LEARNED_ESS):
             return False
+        if is_good or len(efficiencies) < 4:
+            return is_good
         return np.mean(efficiencies[-2:]) < _IMPROVEMENT * np.mean(efficiencies[-4:-2])
 
     def _left(self) -> int:
@@ -331,15 +349,21 @@ class Engine:
         log_mixture = state.log_mixture - np.log(len(state.z))
         return state.log_likelihood + _log_prior(state.z) - log_mixture
 
-    def _learn(self, state: State, rng: np.random.Generator) -> None:
+    def _learn(self, state: State, rng: np.random.Generator, thins: bool) -> None:
+        z = state.proposal.folded(state.z)
+        log_weights = self._log_weights(state)
+        log_posterior = state.log_likelihood + _log_prior(state.z)
         state.mixture, proposal = learned_from(
-            state.proposal.folded(state.z),
-            self._log_weights(state),
-            state.log_likelihood + _log_prior(state.z),
-            state.mixture,
-            self._blocks,
-            rng,
+            z, log_weights, log_posterior, state.mixture, self._blocks, rng
         )
+        known = np.isfinite(log_posterior)
+        if thins and known.sum() >= _SURROGATE_LIKELIHOODS * self.target.dim:
+            wide = widened(proposal, z, log_weights, log_posterior)
+            tamed = tempered(clipped(log_weights[known]), _STRAIGHTENED_ESS * self.target.dim)
+            surrogate = Surrogate.fitted_to(
+                z[known], log_posterior[known], np.exp(tamed - tamed.max()), rng
+            )
+            proposal = ThinnedDensity.made_of(wide, surrogate, rng)
         state.proposal = Proposal(proposal, state.relabellings)
 
     def _teach(self, state: State, z: np.ndarray, log_likelihood: np.ndarray) -> None:
@@ -386,7 +410,7 @@ class Engine:
             state.stage = Stage.DONE
         elif self._needs_another_attempt(state, summary):
             self._teach(state, state.certified, state.certified_log_likelihood)
-            self._learn(state, rng)
+            self._learn(state, rng, thins=True)
             state.efficiencies = []
             state.adapting_since = self.target.n_likelihood
             state.stage = Stage.ADAPT
@@ -421,15 +445,19 @@ class Engine:
         missing = (self._settings.n_effective - summary.ess) / efficiency
         return efficiency < _GOOD_EFFICIENCY and missing > len(state.z) + n
 
-    @staticmethod
-    def _is_trusted(summary: Summary, n: int) -> bool:
-        return summary.pareto_k <= k_threshold(n)
-
-    def _clear_certified(self, state: State) -> None:
+    def _freeze(self, state: State, rng: np.random.Generator) -> None:
+        """No more learning: the proposal as it is will be judged by draws of its own."""
+        if isinstance(state.proposal.density, ThinnedDensity):
+            density = state.proposal.density.frozen(rng)
+            state.proposal = Proposal(density, state.relabellings)
         state.n_confirm = 0
         state.certified = np.empty((0, self.target.dim))
         state.certified_log_likelihood = np.empty(0)
         state.certified_log_weights = np.empty(0)
+
+    @staticmethod
+    def _is_trusted(summary: Summary, n: int) -> bool:
+        return summary.pareto_k <= k_threshold(n)
 
     def summary(self, state: State) -> Summary:
         """Evidence and diagnostics of the frozen draws made so far."""
@@ -437,6 +465,8 @@ class Engine:
             return Summary(-np.inf, np.inf, 0.0, np.inf, Status.FAILED)
         log_weights = state.certified_log_weights
         log_evidence, error = log_evidence_from(log_weights)
+        if isinstance(state.proposal.density, ThinnedDensity):
+            error = float(np.hypot(error, state.proposal.density.log_kept_error))
         ess = effective_sample_size(log_weights)
         k_hat = pareto_k(log_weights)
         trusted = k_hat <= k_threshold(len(log_weights))

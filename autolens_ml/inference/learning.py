@@ -35,6 +35,8 @@ _CURVED_ESS = 8.0
 # Beside a curved density one that bends as it does and is wider: that of the posterior to this
 # power. What is wide around an ellipsoid misses the ends of a banana.
 _FLAT_POWER, _FLAT_SHARE = 0.3, 0.15
+# Its share where draws are to be thinned: then width costs next to nothing.
+_FLAT_SHARE_THINNED = 0.4
 _WIDE_DOF = 4.0
 # Modes whose Laplace evidence is this much below the best are noise to the posterior.
 _NEGLIGIBLE = 12.0
@@ -123,9 +125,7 @@ def learned_from(
         densities of the samples where held-out samples ask for one.
     """
     dim = z.shape[1]
-    allowed = np.isfinite(log_posterior)
-    flat = log_weights[allowed] - (1.0 - _FLAT_POWER) * log_posterior[allowed]
-    of_flat = z[allowed], np.exp(clipped(flat) - np.max(flat, initial=-np.inf))
+    samples = z, log_weights, log_posterior
     log_weights = tempered(clipped(log_weights), min(12.0 * dim, 0.25 * len(z)))
     weights = np.exp(log_weights - log_weights.max())
     used = weights > 1e-6
@@ -166,7 +166,30 @@ def learned_from(
     if blends[share] <= score:
         return best, final
     bent = _bent(best, CurvedDensity.fitted_to(z, weights), share, z, weights, blocks)
-    return best, Blend(bent, CurvedDensity.fitted_to(*of_flat), _FLAT_SHARE)
+    return best, Blend(bent, _flat(*samples), _FLAT_SHARE)
+
+
+def widened(
+    proposal: Density, z: np.ndarray, log_weights: np.ndarray, log_posterior: np.ndarray
+) -> Blend:
+    """A proposal that also reaches where the posterior is low, for draws that cost nothing.
+
+    Parameters
+    ----------
+    proposal
+        What ``learned_from`` makes of the samples.
+    z, log_weights, log_posterior
+        The samples, as there.
+    """
+    return Blend(proposal, _flat(z, log_weights, log_posterior), _FLAT_SHARE_THINNED)
+
+
+def _flat(z: np.ndarray, log_weights: np.ndarray, log_posterior: np.ndarray) -> CurvedDensity:
+    """The curved density of the posterior to a small power."""
+    allowed = np.isfinite(log_posterior)
+    log_weights = log_weights[allowed] - (1.0 - _FLAT_POWER) * log_posterior[allowed]
+    weights = np.exp(clipped(log_weights) - np.max(log_weights, initial=-np.inf))
+    return CurvedDensity.fitted_to(z[allowed], weights)
 
 
 def _bent(

@@ -1,0 +1,96 @@
+"""Log posteriors where they were not evaluated."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from autolens_ml.inference.importance import effective_sample_size
+from autolens_ml.inference.mixture import StudentMixture
+from autolens_ml.inference.surrogate import Surrogate
+
+
+def log_posterior(z):
+    """A banana, times a factor of its own in each other coordinate; no norm."""
+    step = (z[:, 1] - 0.5 * (z[:, 0] ** 2 - 1.0)) / 0.3
+    return -0.5 * z[:, 0] ** 2 - 0.5 * step**2 - np.log(np.cosh(z[:, 2])) - 1000.0
+
+
+def learned(n, seed=0):
+    rng = np.random.default_rng(seed)
+    density = StudentMixture.single(np.zeros(3), 2.0 * np.eye(3), 8.0)
+    z = density.sample(n, rng)
+    log_weights = log_posterior(z) - density.log_pdf(z)
+    weights = np.exp(log_weights - log_weights.max())
+    return Surrogate.fitted_to(z, log_posterior(z), weights, rng)
+
+
+@pytest.fixture(scope="module")
+def surrogate():
+    return learned(3000)
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    """Points that were not evaluated, where the posterior has its mass."""
+    rng = np.random.default_rng(1)
+    z = rng.standard_normal((2000, 3))
+    z[:, 1] = 0.5 * (z[:, 0] ** 2 - 1.0) + 0.3 * z[:, 1]
+    return z
+
+
+def test_it_predicts_where_nothing_was_evaluated(surrogate, elsewhere):
+    errors = surrogate.log_posterior(elsewhere) - log_posterior(elsewhere)
+    assert np.sqrt(np.mean(errors**2)) < 0.25
+
+
+def test_it_learns_from_more_points(surrogate, elsewhere):
+    def error(surrogate):
+        return np.std(surrogate.log_posterior(elsewhere) - log_posterior(elsewhere))
+
+    assert error(surrogate) < 0.7 * error(learned(300))
+
+
+def test_networks_add_to_what_the_curved_gaussian_says(surrogate, elsewhere):
+    y, log_widths = surrogate.curved.straightened(elsewhere)
+    gaussian = -np.sum(0.5 * y**2 + log_widths, axis=-1)
+    truth = log_posterior(elsewhere)
+    assert np.std(surrogate.log_posterior(elsewhere) - truth) < 0.5 * np.std(gaussian - truth)
+
+
+def test_of_members_that_disagree_the_higher_ones_count_most(surrogate):
+    far = 6.0 * np.random.default_rng(2).standard_normal((100, 3))
+    members = surrogate.of_members(far)
+    predicted = surrogate.log_posterior(far)
+    assert members.shape == (4, 100)
+    assert np.all(predicted >= members.mean(axis=0) - 1e-9)
+    assert np.all(predicted <= members.max(axis=0) + 1e-9)
+
+
+def test_far_away_it_falls_off(surrogate):
+    far = surrogate.log_posterior(1e3 * np.eye(3))
+    assert np.all(far < -2000.0)
+    assert effective_sample_size(surrogate.log_posterior(np.zeros((5, 3)))) == pytest.approx(5.0)
+
+
+def test_one_seed_gives_one_surrogate_that_can_be_stored(surrogate, elsewhere):
+    torch.manual_seed(99)  # of no consequence
+    again = pickle.loads(pickle.dumps(learned(3000)))
+    np.testing.assert_array_equal(
+        again.log_posterior(elsewhere), surrogate.log_posterior(elsewhere)
+    )
+    assert not np.array_equal(learned(3000, 1).matrices[0], surrogate.matrices[0])
+
+
+def test_learning_leaves_torch_as_it_was():
+    state, n_threads = torch.get_rng_state(), torch.get_num_threads()
+    learned(300)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == n_threads
+
+
+def test_equal_values_are_learned():
+    z = np.random.default_rng(3).standard_normal((200, 2))
+    surrogate = Surrogate.fitted_to(z, np.zeros(200), np.ones(200), np.random.default_rng(4))
+    assert np.abs(surrogate.log_posterior(z)).max() < 1.0
