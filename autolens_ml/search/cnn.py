@@ -26,9 +26,10 @@ class CNN(CorrectedSearch):
     """A posterior and evidence by corrected proposals: a one-line swap for ``af.Nautilus``.
 
     Draws are ranked by the likelihood and the best polished to their modes; a mixture of
-    Student-t densities on the modes is adapted by importance sampling; independent draws of the
-    frozen mixture, weighted by the likelihood, are the result. Evidence, effective sample size
-    and Pareto k-hat say how far it may be trusted.
+    Student-t densities on the modes is adapted by importance sampling, and where it fits poorly
+    its draws are thinned by a small network that learns the likelihood during the fit;
+    independent draws of the frozen proposal, weighted by the likelihood, are the result.
+    Evidence, effective sample size and Pareto k-hat say how far it may be trusted.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def test_covariance(name, results):
     if name == "banana-4d":
         # The ends of two bananas at once are where importance sampling is weakest: variances come
         # out low, by more than their stated error for some seeds.
-        assert off.max() < 0.25
+        assert off.max() < 0.15
     else:
         assert np.all(off < N_SIGMA_OF_MANY * error)
     variances = np.diag(problem.covariance)
