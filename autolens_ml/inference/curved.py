@@ -160,14 +160,17 @@ class CurvedDensity:
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """``n`` independent draws, shape (n, D)."""
-        dim = len(self.mean)
         noise = self.noise.sample(n, rng)
-        y = np.zeros((n, dim))
-        for i in range(dim):
-            allowed = _terms(y[:, :i])
-            k = allowed.shape[1]
-            log_width = _clipped(allowed @ self.log_width[:k, i], self.log_width[0, i])
-            y[:, i] = allowed @ self.location[:k, i] + np.exp(log_width) * noise[:, i]
+        y = np.zeros_like(noise)
+        bending = np.zeros((n, min(y.shape[1], _MAX_BENDING)))
+        terms = np.ones((_n_terms(y.shape[1]), n))
+        for i in range(y.shape[1]):
+            k = _n_terms(i)
+            log_width = _clipped(terms[:k].T @ self.log_width[:k, i], self.log_width[0, i])
+            y[:, i] = terms[:k].T @ self.location[:k, i] + np.exp(log_width) * noise[:, i]
+            if i < _MAX_BENDING:
+                bending[:, i] = _clipped_to_reach(y[:, i])
+                _add_terms(terms, bending, i)
         return self.mean + np.linalg.solve(self.axes.T, y.T).T
 
     def log_pdf(self, z: np.ndarray) -> np.ndarray:
@@ -233,12 +236,24 @@ def _terms(y: np.ndarray) -> np.ndarray:
 
     Ordered so that the terms of fewer coordinates come first; shape (n, n_terms).
     """
-    y = np.clip(y[:, :_MAX_BENDING], -_REACH, _REACH)
-    columns = [np.ones(len(y))]
+    y = _clipped_to_reach(y[:, :_MAX_BENDING])
+    terms = np.ones((_n_terms(y.shape[1]), len(y)))
     for a in range(y.shape[1]):
-        columns.append(y[:, a])
-        columns += [y[:, a] * y[:, b] - (a == b) for b in range(a + 1)]
-    return np.stack(columns, axis=1)
+        _add_terms(terms, y, a)
+    return terms.T
+
+
+def _add_terms(terms: np.ndarray, y: np.ndarray, a: int) -> None:
+    """Fill in the rows of ``terms``, shape (n_terms, n), that the a-th coordinate adds."""
+    first = _n_terms(a)
+    terms[first] = y[:, a]
+    for b in range(a + 1):
+        np.multiply(y[:, a], y[:, b], out=terms[first + 1 + b])
+    terms[first + 1 + a] -= 1.0
+
+
+def _clipped_to_reach(y: np.ndarray) -> np.ndarray:
+    return np.clip(y, -_REACH, _REACH)
 
 
 def _plain_terms(i: int) -> np.ndarray:
