@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import logsumexp, ndtri
+from scipy.special import ndtri
 from scipy.stats import t as student_t
 
 from autolens_ml.inference.importance import effective_sample_size
@@ -33,6 +33,7 @@ _LEAST_VARIANCE = 1e-12
 _N_GAUSSIANS = 3
 _WIDENING = 1.05
 _BROAD_SHARE, _BROAD_WIDTH, _BROAD_DOF = 0.06, 1.6, 8.0
+_BROAD_NORM = student_t.pdf(0.0, _BROAD_DOF)
 _EM_STEPS = 20
 # Pseudo-count of samples by which the width of a Gaussian is drawn towards that of the whole.
 _WIDTH_SAMPLES = 10.0
@@ -103,14 +104,15 @@ class Noise:
 
     def log_pdf(self, x: np.ndarray) -> np.ndarray:
         """Log density of every variable, shape (n, D)."""
-        t = (x[:, :, None] - self.means) / self.widths
-        log_pdf = _log_normal(t)
-        log_pdf[:, :, -1] = student_t.logpdf(t[:, :, -1], _BROAD_DOF)
-        return logsumexp(log_pdf - np.log(self.widths), b=self.shares, axis=-1)
-
-
-def _log_normal(t: np.ndarray) -> np.ndarray:
-    return -0.5 * t**2 - 0.5 * np.log(2.0 * np.pi)
+        *gaussians, broad = zip(self.shares.T, self.means.T, self.widths.T, strict=True)
+        # The tails of the Student-t leave nothing of this that underflows.
+        share, mean, width = broad
+        t = (x - mean) / width
+        pdf = share / width * _BROAD_NORM * (1.0 + t**2 / _BROAD_DOF) ** (-0.5 * (_BROAD_DOF + 1.0))
+        for share, mean, width in gaussians:
+            t = (x - mean) / width
+            pdf += share / width * np.exp(-0.5 * t**2) / np.sqrt(2.0 * np.pi)
+        return np.log(pdf)
 
 
 @dataclass(frozen=True)
