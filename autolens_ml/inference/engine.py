@@ -79,6 +79,8 @@ _SURROGATE_LIKELIHOODS = 80
 # Weights are tempered to so many effective draws per dimension before ridges are straightened.
 _STRAIGHTENED_ESS = 12.0
 _ADAPTATION_SHARE = 0.5
+# A proposal that missed something is worth another attempt while so many rounds are left.
+_ROUNDS_OF_AN_ATTEMPT = 6
 _CONFIRMATION = 1.5
 _MARGINAL_ESS = 100.0
 _MARGINAL_K = 1.0
@@ -437,10 +439,12 @@ class Engine:
         than all that was learned from so far.
         """
         n = len(state.certified)
-        if n < 2 * self._round_size or self._left() < 2 * n:
+        if n < 2 * self._round_size:
             return False
         if not self._is_trusted(summary, n):
-            return True
+            return self._left() >= _ROUNDS_OF_AN_ATTEMPT * self._round_size
+        if self._left() < 2 * n:
+            return False
         efficiency = max(summary.ess / n, 1e-6)
         missing = (self._settings.n_effective - summary.ess) / efficiency
         return efficiency < _GOOD_EFFICIENCY and missing > len(state.z) + n
