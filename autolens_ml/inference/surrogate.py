@@ -18,6 +18,8 @@ _N_MEMBERS = 4
 _WIDTH = 64
 _STEPS, _BATCH = 1000, 256
 _LEARNING_RATE, _WEIGHT_DECAY = 1e-2, 1e-3
+_WARM_UP = 100
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
 # Points matter by the posterior to this power, and not at all below a depth: where nothing weighs
 # there is no need to be right.
 _POWER, _DEPTH = 0.2, 12.0
@@ -77,7 +79,7 @@ class Surrogate:
             y[used],
             (added[used] - shift) / scale,
             np.exp(-_POWER * depth[used]),
-            int(rng.integers(2**62)),
+            rng,
         )
         return cls(curved, shift, scale, matrices, biases)
 
@@ -112,55 +114,63 @@ def _straightened(curved: CurvedDensity, z: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _trained(
-    y: np.ndarray, target: np.ndarray, weights: np.ndarray, seed: int
+    y: np.ndarray, target: np.ndarray, weights: np.ndarray, rng: np.random.Generator
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Matrices and biases of the members."""
-    import torch  # only where there is something to learn: it takes seconds to load
+    """Matrices and biases of the members, by AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the layers are small, and sums must not depend on the machine
-    try:
-        return _descended(y, target, weights, seed)
-    finally:
-        torch.set_num_threads(n_threads)
-
-
-def _descended(
-    y: np.ndarray, target: np.ndarray, weights: np.ndarray, seed: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """By gradient descent on mean squares."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
+    In numpy: torch would take longer to load than this does, and half a gigabyte.
+    """
     sizes = [y.shape[1], _WIDTH, _WIDTH, 1]
     layers = list(pairwise(sizes))
 
-    def uniform(*shape: int) -> torch.Tensor:
-        return 2.0 * torch.rand(*shape, generator=generator) - 1.0
+    def uniform(*shape: int) -> np.ndarray:
+        return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
 
     matrices = [uniform(_N_MEMBERS, n_in, n_out) / n_in**0.5 for n_in, n_out in layers]
     biases = [uniform(_N_MEMBERS, 1, n_out) / n_in**0.5 for n_in, n_out in layers]
-    parameters = [parameter.requires_grad_() for parameter in matrices + biases]
+    parameters = matrices + biases
+    means = [np.zeros_like(parameter) for parameter in parameters]
+    squares = [np.zeros_like(parameter) for parameter in parameters]
     y, target, weights = (
-        torch.as_tensor(array, dtype=torch.float32)
-        for array in (y, target, weights / weights.mean())
+        array.astype(np.float32) for array in (y, target[:, None], weights[:, None])
     )
-    optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, _STEPS)
-    for _ in range(_STEPS):
-        batch = torch.randint(len(y), (_N_MEMBERS, _BATCH), generator=generator)
-        x = y[batch]
-        for i, (matrix, bias) in enumerate(zip(matrices, biases, strict=True)):
-            x = torch.baddbmm(bias, x, matrix)
-            if i < len(layers) - 1:
-                x = torch.nn.functional.silu(x)
-        loss = (weights[batch] * (x[..., 0] - target[batch]) ** 2).mean(dim=1).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, _N_MEMBERS**0.5)
-        optimizer.step()
-        schedule.step()
-    return (
-        [matrix.detach().numpy() for matrix in matrices],
-        [bias.detach().numpy() for bias in biases],
-    )
+    weights /= weights.mean()
+    for step in range(1, _STEPS + 1):
+        batch = rng.integers(len(y), size=(_N_MEMBERS, _BATCH))
+        gradients = _gradients(matrices, biases, y[batch], target[batch], weights[batch])
+        norm = np.sqrt(sum(float(np.sum(gradient**2)) for gradient in gradients) / _N_MEMBERS)
+        rate = _LEARNING_RATE * min(step / _WARM_UP, 1.0) * np.cos(0.5 * np.pi * step / _STEPS) ** 2
+        for parameter, gradient, mean, square in zip(
+            parameters, gradients, means, squares, strict=True
+        ):
+            gradient /= max(norm, 1.0)
+            mean += (1.0 - _BETAS[0]) * (gradient - mean)
+            square += (1.0 - _BETAS[1]) * (gradient**2 - square)
+            corrected = np.sqrt(square / (1.0 - _BETAS[1] ** step)) + _EPSILON
+            parameter -= rate * mean / (1.0 - _BETAS[0] ** step) / corrected
+            parameter *= 1.0 - rate * _WEIGHT_DECAY
+    return matrices, biases
+
+
+def _gradients(
+    matrices: list[np.ndarray],
+    biases: list[np.ndarray],
+    x: np.ndarray,
+    target: np.ndarray,
+    weights: np.ndarray,
+) -> list[np.ndarray]:
+    """Of the weighted mean square of every member: of all matrices, then of all biases."""
+    inputs, slopes = [x], []
+    for matrix, bias in zip(matrices[:-1], biases[:-1], strict=True):
+        x = inputs[-1] @ matrix + bias
+        gate = expit(x)
+        inputs.append(x * gate)
+        slopes.append(gate * (1.0 + x * (1.0 - gate)))
+    of_output = 2.0 / x.shape[1] * weights * (inputs[-1] @ matrices[-1] + biases[-1] - target)
+    of_matrices, of_biases = [], []
+    for i in reversed(range(len(matrices))):
+        of_matrices.insert(0, inputs[i].transpose(0, 2, 1) @ of_output)
+        of_biases.insert(0, of_output.sum(axis=1, keepdims=True))
+        if i > 0:
+            of_output = of_output @ matrices[i].transpose(0, 2, 1) * slopes[i - 1]
+    return of_matrices + of_biases
