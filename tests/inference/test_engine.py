@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import log_ndtr
 
-from autolens_ml.inference.importance import Status
+from autolens_ml.inference.importance import Status, effective_sample_size, log_evidence_from
 from autolens_ml.inference.state import Settings, Stage, State
 from autolens_ml.inference.target import Target
+from autolens_ml.inference.thinned import ThinnedDensity
 from tests.inference import problems
 
 SMALL = {"n_effective": 200, "n_draws": 16, "n_polish": 1, "max_likelihood_calls": 2000}
@@ -215,3 +216,28 @@ def test_what_is_reported_was_never_learned_from():
     prior = -0.5 * np.sum(state.certified**2, axis=1) - np.log(2.0 * np.pi)
     expected = state.certified_log_likelihood + prior - state.proposal.log_pdf(state.certified)
     np.testing.assert_allclose(state.certified_log_weights, expected, rtol=1e-12)
+
+
+# --- surrogates ---------------------------------------------------------------------------------
+
+
+def test_a_surrogate_thins_where_the_proposal_fits_poorly():
+    run = problems.run(problems.banana(4).target(), 3, n_effective=500)
+    density = run.state.proposal.density
+    assert isinstance(density, ThinnedDensity)
+    # What is left of the proposal's draws is worth more than the proposal's own.
+    z = density.density.sample(4000, np.random.default_rng(0))
+    log_weights = run.engine.target.log_posterior(z) - density.density.log_pdf(z)
+    of_all = effective_sample_size(log_weights) / len(z)
+    of_kept = run.summary.ess / len(run.state.certified)
+    assert of_kept > 2.0 * of_all
+    _, error = log_evidence_from(run.state.certified_log_weights)
+    assert run.summary.log_evidence_error == pytest.approx(
+        np.hypot(error, density.log_kept_error), rel=1e-12
+    )
+
+
+def test_no_surrogate_is_learned_where_the_proposal_fits():
+    run = problems.run(problems.gaussian(4, 0.05).target(), 3, n_effective=500)
+    assert run.summary.status is Status.CONVERGED
+    assert not isinstance(run.state.proposal.density, ThinnedDensity)
