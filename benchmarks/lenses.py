@@ -282,7 +282,7 @@ HELD_OUT = tuple(f"held-out-{i:03d}" for i in range(100))
 # Arcs below this many sigma in their brightest pixel are no arcs to the eye.
 FAINTEST_ARC = 5.0
 HELD_OUT_MASK = 3.0
-HELD_OUT_SUB_PIXELS = 16
+HELD_OUT_SUB_PIXELS = 8
 
 
 def held_out(name: str) -> Lens:
