@@ -30,7 +30,7 @@ from autolens_ml.inference.learning import (
     clipped,
     learned_from,
     proposal_from_modes,
-    tempered,
+    tamed,
     widened,
 )
 from autolens_ml.inference.polish import at_scale, mode_at, polished
@@ -76,8 +76,6 @@ _LEARNED_ESS, _LEAST_LEARNED_ESS = 40.0, 500.0
 _GOOD_EFFICIENCY = 0.4
 # Likelihoods per dimension from which on a surrogate of the posterior thins draws.
 _SURROGATE_LIKELIHOODS = 80
-# Weights are tempered to so many effective draws per dimension before ridges are straightened.
-_STRAIGHTENED_ESS = 12.0
 _ADAPTATION_SHARE = 0.5
 # A proposal that missed something is worth another attempt while so many rounds are left.
 _ROUNDS_OF_AN_ATTEMPT = 6
@@ -338,8 +336,10 @@ class Engine:
         learned = effective_sample_size(clipped(self._log_weights(state)))
         if learned < max(_LEARNED_ESS * self.target.dim, _LEAST_LEARNED_ESS):
             return False
-        if is_good or len(efficiencies) < 4:
-            return is_good
+        if is_good:
+            return True
+        if len(efficiencies) < 4:
+            return False
         return np.mean(efficiencies[-2:]) < _IMPROVEMENT * np.mean(efficiencies[-4:-2])
 
     def _left(self) -> int:
@@ -361,9 +361,9 @@ class Engine:
         known = np.isfinite(log_posterior)
         if thins and known.sum() >= _SURROGATE_LIKELIHOODS * self.target.dim:
             wide = widened(proposal, z, log_weights, log_posterior)
-            tamed = tempered(clipped(log_weights[known]), _STRAIGHTENED_ESS * self.target.dim)
+            weights = tamed(log_weights[known], self.target.dim)
             surrogate = Surrogate.fitted_to(
-                z[known], log_posterior[known], np.exp(tamed - tamed.max()), rng
+                z[known], log_posterior[known], np.exp(weights - weights.max()), rng
             )
             proposal = ThinnedDensity.made_of(wide, surrogate, rng)
         state.proposal = Proposal(proposal, state.relabellings)

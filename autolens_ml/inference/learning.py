@@ -20,6 +20,8 @@ from autolens_ml.inference.polish import Mode
 _DOFS = (4.0, 15.0, 100.0)
 # Samples say little of the tails they do not reach: lighter ones need this much in log density.
 _TAIL_INSURANCE = 0.05
+# Weights are tempered to so many effective samples per dimension, or to this share of all.
+_TAUGHT_ESS, _TAUGHT_SHARE = 12.0, 0.25
 _MAX_COMPONENTS = 12
 _EM_STEPS = 30
 # How the draws of a proposal are shared out.
@@ -89,6 +91,12 @@ def clipped(log_weights: np.ndarray) -> np.ndarray:
     return np.minimum(log_weights, logsumexp(log_weights) - 0.5 * np.log(n))
 
 
+def tamed(log_weights: np.ndarray, dim: int) -> np.ndarray:
+    """Log weights of which enough matter to learn the shape of a posterior in ``dim`` dimensions."""
+    least_ess = min(_TAUGHT_ESS * dim, _TAUGHT_SHARE * len(log_weights))
+    return tempered(clipped(log_weights), least_ess)
+
+
 def learned_from(
     z: np.ndarray,
     log_weights: np.ndarray,
@@ -126,7 +134,7 @@ def learned_from(
     """
     dim = z.shape[1]
     samples = z, log_weights, log_posterior
-    log_weights = tempered(clipped(log_weights), min(12.0 * dim, 0.25 * len(z)))
+    log_weights = tamed(log_weights, dim)
     weights = np.exp(log_weights - log_weights.max())
     used = weights > 1e-6
     z, weights = z[used], weights[used] / weights[used].sum()
