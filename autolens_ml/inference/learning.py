@@ -92,7 +92,7 @@ def clipped(log_weights: np.ndarray) -> np.ndarray:
 
 
 def tamed(log_weights: np.ndarray, dim: int) -> np.ndarray:
-    """Log weights of which enough matter to learn the shape of a posterior in ``dim`` dimensions."""
+    """Log weights of which enough matter to learn a shape in ``dim`` dimensions."""
     least_ess = min(_TAUGHT_ESS * dim, _TAUGHT_SHARE * len(log_weights))
     return tempered(clipped(log_weights), least_ess)
 
